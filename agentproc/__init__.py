@@ -1,0 +1,1 @@
+"""The agent worker: one process per session at work. Imports nothing."""

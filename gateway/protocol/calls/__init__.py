@@ -1,0 +1,18 @@
+"""Every method there is, by name. Two rows of one name are refused at import."""
+
+from __future__ import annotations
+
+from gateway.protocol.calls import agents, sessions, system, tools, worker
+from gateway.protocol.calls.row import Row
+
+
+def _collect(*families: tuple[Row, ...]) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for row in (row for family in families for row in family):
+        if row.name in rows:
+            raise AssertionError(f"two rows are named {row.name}")
+        rows[row.name] = row
+    return rows
+
+
+ROWS = _collect(system.ROWS, agents.ROWS, sessions.ROWS, tools.ROWS, worker.ROWS)

@@ -1,0 +1,42 @@
+"""What one method is: name, who may call it, what it takes and gives. The router enforces a row; nobody else checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from gateway.protocol.limits import MAX_ROW_BYTES
+
+
+class Params(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """Base of every parameter type: closed, so that a misspelt key is told and not ignored."""
+
+
+class Result(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
+    """Base of every result type."""
+
+
+class Nothing(Params):
+    """A method without parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method. `scope` is a word of `protocol.scopes`, `or_scope` another that is enough as well; `max_bytes` bounds the parameters; `waits` marks a call that may
+    take long by design, so that it does not count as a slow one."""
+
+    name: str
+    scope: str
+    summary: str
+    params: type[Params] = Nothing
+    result: Any = dict
+    max_bytes: int = MAX_ROW_BYTES
+    waits: bool = False
+    hidden: bool = False
+    or_scope: str | None = None
+    decoder: msgspec.msgpack.Decoder[Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decoder", msgspec.msgpack.Decoder(self.params))

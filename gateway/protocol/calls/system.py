@@ -1,0 +1,100 @@
+"""Rows about the system itself: health, status, processes, logs, configuration, events, refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.protocol import scopes
+from gateway.protocol.calls.row import Params, Result, Row
+
+
+class ClientInfo(Params):
+    """What a client says of itself. Told in logs and presence; decides nothing."""
+
+    id: str = "unknown"
+    version: str = ""
+    platform: str = ""
+    mode: str = ""
+    display_name: str | None = None
+
+
+class Connect(Params):
+    """The first call on every connection. On a Unix door the kernel says who the peer is; only a worker adds its `ticket`."""
+
+    min_protocol: int = 3
+    max_protocol: int = 4
+    client: ClientInfo = ClientInfo()
+    ticket: str | None = None
+    events: bool = False
+    role: str = "operator"
+    scopes: list[str] | None = None
+    caps: list[str] = []
+
+
+class AgentSummary(Result):
+    """One configured agent as `agents.list` and `health` tell it."""
+
+    id: str
+    runtime: str
+    name: str | None = None
+    is_default: bool = False
+    quarantined: bool = False
+    workers: int = 0
+
+
+class Health(Result):
+    """`health`: is it well, and how busy. Times in milliseconds."""
+
+    ok: bool
+    ts: int
+    uptime_ms: int
+    version: str
+    generation: int
+    epoch: int
+    default_agent_id: str
+    agents: list[AgentSummary]
+    sessions: dict[str, int]
+    runs: dict[str, int]
+    workers: int
+    connections: int
+    database: dict[str, Any]
+
+
+class Process(Result):
+    """One process of the system. `state` is the kernel's letter; memory is bytes; `pssBytes` is self-reported for workers,
+    because the kernel hides the smaps of a non-dumpable process."""
+
+    kind: str
+    pid: int
+    ppid: int
+    uid: int
+    state: str
+    rss_bytes: int
+    pss_bytes: int | None = None
+    agent_id: str | None = None
+    session_key: str | None = None
+    command: str | None = None
+
+
+class LogsTail(Params):
+    """`cursor` is a byte offset from an earlier answer; without one, the end of the file."""
+
+    cursor: int | None = None
+    limit: int = 200
+    max_bytes: int = 262_144
+
+
+class RefusalsList(Params):
+    code: str | None = None
+    limit: int = 100
+
+
+ROWS = (
+    Row("connect", scopes.PUBLIC, "Say hello; answered once, first.", Connect, hidden=True),
+    Row("health", scopes.PUBLIC, "Is it well, and how busy.", result=Health),
+    Row("status", scopes.READ, "Health, doors, configuration source and counters in one answer."),
+    Row("system.processes", scopes.READ, "The process tree with agent, session, state and memory.", result=list[Process]),
+    Row("logs.tail", scopes.READ, "The last lines of the log, or those since a cursor.", LogsTail),
+    Row("config.get", scopes.READ, "The configuration in force, secrets hidden."),
+    Row("refusals.list", scopes.READ, "Who was refused at a door, newest first, and how often each code occurred.", RefusalsList),
+)

@@ -1,0 +1,124 @@
+"""Rows of the session tools: one method for everybody, and what each tool takes.
+
+For a worker or a tool process the acting session is the principal's: sending `sessionKey` is refused. An operator may name one.
+Keys inside `args` are targets, judged from the acting session. Defaults and rules: OpenClaw 2026.9.6, session tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.protocol import scopes
+from gateway.protocol.calls.row import Params, Row
+
+
+class ToolsInvoke(Params):
+    """`args` stays raw until the tool is known. `idempotencyKey`: the same key and arguments answer as the first did."""
+
+    name: str
+    args: msgspec.Raw = msgspec.Raw(b"\x80")
+    session_key: str | None = None
+    idempotency_key: str | None = None
+
+
+class SessionsSpawn(Params):
+    """`task` is what the child is told. Unknown and outdated names are refused by name."""
+
+    task: str
+    task_name: str | None = None
+    label: str | None = None
+    agent_id: str | None = None
+    model: str | None = None
+    thinking: str | None = None
+    cwd: str | None = None
+    runtime: str = "subagent"
+    run_timeout_seconds: int | None = None
+    thread: bool = False
+    mode: str = "run"
+    cleanup: str = "keep"
+    expects_completion_message: bool = True
+    completion_target: str | None = None
+    sandbox: str = "inherit"
+    context: str = "isolated"
+    light_context: bool = False
+
+
+class SessionsSend(Params):
+    """`timeoutSeconds` 0 answers at once with `accepted`; `content` and `text` are tolerated names for `message`."""
+
+    message: str | None = None
+    content: str | None = None
+    text: str | None = None
+    session_key: str | None = None
+    label: str | None = None
+    agent_id: str | None = None
+    timeout_seconds: int = 30
+    mode: str | None = None
+    watch: bool = False
+
+
+class SessionsListArgs(Params):
+    kinds: list[str] | None = None
+    limit: int = 100
+    offset: int = 0
+    active_minutes: int | None = None
+    active_only: bool = False
+    exclude_subagents: bool = False
+    label: str | None = None
+    agent_id: str | None = None
+    search: str | None = None
+    message_limit: int = 0
+
+
+class SessionsHistoryArgs(Params):
+    session_key: str
+    limit: int = 50
+    offset: int = 0
+    include_tools: bool = False
+
+
+class SessionStatusArgs(Params):
+    session_key: str | None = None
+
+
+class SubagentsArgs(Params):
+    """`wait` waits until one of `taskIds` (all children when none is named) has finished, and takes its result."""
+
+    action: str = "list"
+    recent_minutes: int = 30
+    task_id: str | None = None
+    task_ids: list[str] | None = None
+    timeout_seconds: float = 30
+
+
+class AgentsListArgs(Params):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One session tool: what it takes, the operator scope of the equivalent call, and whether repeating it is safe."""
+
+    name: str
+    params: type[Params]
+    scope: str
+    effect: str
+    waits: bool = False
+
+
+TOOLS = (
+    Tool("sessions_spawn", SessionsSpawn, scopes.WRITE, "idempotent"),
+    Tool("sessions_send", SessionsSend, scopes.WRITE, "idempotent", waits=True),
+    Tool("sessions_list", SessionsListArgs, scopes.READ, "pure"),
+    Tool("sessions_history", SessionsHistoryArgs, scopes.READ, "pure"),
+    Tool("session_status", SessionStatusArgs, scopes.READ, "pure"),
+    Tool("subagents", SubagentsArgs, scopes.WRITE, "idempotent", waits=True),
+    Tool("agents_list", AgentsListArgs, scopes.READ, "pure"),
+)
+BY_NAME = {tool.name: tool for tool in TOOLS}
+
+# An operator passes the row with read; each tool then asks for its own scope.
+ROWS = (
+    Row("tools.invoke", scopes.SESSION, "Use a session tool.", ToolsInvoke, waits=True, or_scope=scopes.READ),
+)

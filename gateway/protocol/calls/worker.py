@@ -1,0 +1,82 @@
+"""Rows only a ticketed worker may call: take a run, report, finish. Ours alone; not in the OpenClaw protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.protocol import scopes
+from gateway.protocol.calls.row import Params, Result, Row
+
+
+class WorkerNext(Params):
+    """Ready for work. `holding` names the run this worker is in the middle of, after a reconnect."""
+
+    holding: str | None = None
+    attempt: int = 0
+    acked: int = 0
+
+
+class Mail(Result):
+    """A message as a worker gets it: who sent it is the gateway's word."""
+
+    id: int
+    message: str
+    provenance: dict[str, Any]
+
+
+class Assignment(Result):
+    """A run to do. `resumed` answers a `holding` that is still ours: carry on. `steered` are messages earlier attempts of this
+    run were given and that are not finished with. `deadlineMs` is milliseconds since the epoch."""
+
+    run_id: str
+    attempt: int
+    message: str
+    provenance: dict[str, Any]
+    steered: list[Mail] = []
+    state: dict[str, Any] | None = None
+    deadline_ms: int | None = None
+    resumed: bool = False
+    abandoned: bool = False
+
+
+class WorkerEmit(Params):
+    """What happened in a run since `seq`; each event has `stream` and `data`. The answer acknowledges what is durable."""
+
+    run_id: str
+    attempt: int
+    seq: int
+    events: list[dict[str, Any]]
+
+
+class WorkerFinish(Params):
+    """How a run ended: done, failed, aborted, timed_out. `unread` are steered messages the turn never took."""
+
+    run_id: str
+    attempt: int
+    status: str
+    text: str | None = None
+    error: str | None = None
+    unread: list[int] = []
+
+
+class WorkerSteering(Params):
+    """Whether the turn reads messages that arrive while it runs."""
+
+    run_id: str
+    open: bool
+
+
+class WorkerState(Params):
+    """The session's durable state, replaced as a whole; at most 256 KiB encoded."""
+
+    run_id: str
+    state: dict[str, Any]
+
+
+ROWS = (
+    Row("worker.next", scopes.WORKER, "Wait for a run.", WorkerNext, result=Assignment, waits=True),
+    Row("worker.emit", scopes.WORKER, "Report events of a run.", WorkerEmit),
+    Row("worker.finish", scopes.WORKER, "Give a run back.", WorkerFinish),
+    Row("worker.steering", scopes.WORKER, "Open or close the steer channel of a run.", WorkerSteering),
+    Row("worker.state", scopes.WORKER, "Keep the session's state.", WorkerState),
+)

@@ -1,0 +1,23 @@
+"""Every event there is and who may hear it. The hub enforces this table; an unknown name is dropped for everybody.
+
+`agent` {runId, seq, stream, ts, data, sessionKey, agentId, spawnedBy?}: streams lifecycle, assistant, tool, log.
+`sessions.changed` {sessionKey, reason, ts, session}. `session.message` {sessionKey, messageSeq, message}.
+`process` {kind, pid, start, agentId, sessionKey, state: spawned|connected|exited, exit?}. `tick` {ts}. `health` (a snapshot).
+`notice` {level, code, message, agentId?, sessionKey?, fix?}: something an operator should know. `shutdown` {reason, restartExpectedMs?}."""
+
+from __future__ import annotations
+
+from gateway.protocol import scopes
+
+EVENT_SCOPES: dict[str, str] = {
+    "tick": scopes.PUBLIC,
+    "shutdown": scopes.PUBLIC,
+    "health": scopes.PUBLIC,
+    "agent": scopes.READ,
+    "sessions.changed": scopes.READ,
+    "session.message": scopes.READ,
+    "process": scopes.READ,
+    "notice": scopes.READ,
+    "worker.steer": scopes.WORKER,
+    "worker.abort": scopes.WORKER,
+}

@@ -1,0 +1,37 @@
+"""Numbers both ends of a connection must agree on, each with its reason.
+
+Sizes are bytes, times are milliseconds unless the name says otherwise."""
+
+PROTOCOL_VERSION = 4
+"""What we speak (OpenClaw 2026.9.6 says 4 as well)."""
+OLDEST_PROTOCOL = 3
+"""Clients released before the v4 bump still connect; the only difference is the `chat` delta (we send both fields)."""
+
+MAX_HELLO_BYTES = 64 * 1024
+"""A frame before hello: room for a connect request and no more (MAX_PREAUTH_PAYLOAD_BYTES in OpenClaw)."""
+MAX_PAYLOAD_BYTES = 25 * 1024 * 1024
+"""A frame after hello (`policy.maxPayload`)."""
+MAX_WORKER_PAYLOAD_BYTES = 1024 * 1024
+"""A frame of a worker or tool: results are text; a free tree of 25 MiB of empty maps would cost 1.9 GB to decode."""
+MAX_ROW_BYTES = 1024 * 1024
+"""Parameters of one call, unless its row carries attachments."""
+MAX_BUFFERED_BYTES = 8 * 1024 * 1024
+"""Outbound bytes one slow peer may leave unread before it is closed (`policy.maxBufferedBytes`)."""
+MAX_FRAMES_PER_WAKEUP = 64
+"""Frames of one peer handled before others get their turn."""
+MAX_IN_FLIGHT = 256
+"""Calls of one connection that may wait at once; one more is refused as UNAVAILABLE (retryable)."""
+MAX_CONNECTIONS_PER_PRINCIPAL = 64
+"""Connections one worker (with its tools) may hold; beyond it the newest is closed."""
+MAX_OPERATOR_CONNECTIONS = 16384
+"""Connections all operators together may hold."""
+
+HELLO_DEADLINE_MS = 15_000
+"""How long a peer may stay silent before `connect`."""
+TICK_INTERVAL_MS = 30_000
+"""How often a subscribed connection hears `tick`."""
+
+MAX_MESSAGE_CHARS = 256 * 1024
+"""A message to a session."""
+MAX_LABEL_CHARS = 512
+MAX_KEY_CHARS = 512

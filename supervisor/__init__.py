@@ -1,0 +1,1 @@
+"""The supervisor: parent of every process of a peergate system, and the command line. Imports nothing."""
