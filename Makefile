@@ -19,7 +19,7 @@ demo: build ## show what peergate does, offline, in a minute
 	@.venv/bin/peergate demo
 
 check: build ## lint, format, types, import contracts
-	@.venv/bin/ruff check --quiet
+	@.venv/bin/ruff check --quiet --output-format=concise
 	@.venv/bin/ruff format --check --quiet || { echo "format: run '.venv/bin/ruff format'" >&2; .venv/bin/ruff format --check >&2; exit 1; }
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo
