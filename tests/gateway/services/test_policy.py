@@ -1,0 +1,113 @@
+"""Every cell of the session tools' policy, by name: who may see, message and start whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.protocol.keys import SessionKey
+from gateway.services.policy import (
+    Admission,
+    AgentToAgent,
+    Reach,
+    judge_access,
+    judge_spawn,
+    judge_task_name,
+)
+
+MAIN = SessionKey("main", "main")
+CHILD = SessionKey("main", "subagent:1")
+OTHER = SessionKey("main", "hook:2")
+ALECAR = SessionKey("alecar", "main")
+ANY = AgentToAgent(True, None)
+PAIR = AgentToAgent(True, ["main", "alecar"])
+
+# requester, target, visibility, agent-to-agent policy, descendant -> code (None: allowed)
+ACCESS = [
+    ("own session under self", MAIN, MAIN, "self", ANY, False, None),
+    ("own child under self", MAIN, CHILD, "self", ANY, True, None),
+    ("own child of another agent under tree", MAIN, ALECAR, "tree", ANY, True, None),
+    ("sibling under self", CHILD, OTHER, "self", ANY, False, "self_visibility_restricted"),
+    ("main session sees its agent under tree", MAIN, OTHER, "tree", ANY, False, None),
+    ("a child does not see its agent under tree", CHILD, OTHER, "tree", ANY, False, "tree_visibility_restricted"),
+    ("a child sees its agent under agent", CHILD, OTHER, "agent", ANY, False, None),
+    ("main under self sees only itself", MAIN, OTHER, "self", ANY, False, "self_visibility_restricted"),
+    ("other agent under self", MAIN, ALECAR, "self", ANY, False, "cross_agent_visibility_restricted"),
+    ("other agent under tree", MAIN, ALECAR, "tree", ANY, False, "cross_agent_visibility_restricted"),
+    ("other agent under agent", MAIN, ALECAR, "agent", ANY, False, "cross_agent_visibility_restricted"),
+    ("other agent under all", MAIN, ALECAR, "all", ANY, False, None),
+    ("both in the list", MAIN, ALECAR, "all", PAIR, False, None),
+    ("switched off", MAIN, ALECAR, "all", AgentToAgent(False, None), False, "agent_to_agent_disabled"),
+    ("target missing", MAIN, ALECAR, "all", AgentToAgent(True, ["main"]), False, "agent_to_agent_not_allowed"),
+    ("requester missing", MAIN, ALECAR, "all", AgentToAgent(True, ["alecar"]), False, "agent_to_agent_not_allowed"),
+    ("only blanks allow nobody", MAIN, ALECAR, "all", AgentToAgent(True, [" "]), False, "agent_to_agent_not_allowed"),
+    ("an empty list allows any", MAIN, ALECAR, "all", AgentToAgent(True, []), False, None),
+    ("star", MAIN, ALECAR, "all", AgentToAgent(True, ["*"]), False, None),
+    ("a glob ignores case", MAIN, ALECAR, "all", AgentToAgent(True, ["MAIN*", "ALE*"]), False, None),
+    ("an exact name does not", MAIN, ALECAR, "all", AgentToAgent(True, ["MAIN", "alecar"]), False, "agent_to_agent_not_allowed"),
+]
+
+
+@pytest.mark.parametrize(("story", "requester", "target", "visibility", "a2a", "descendant", "code"), ACCESS, ids=[row[0] for row in ACCESS])
+def test_access(story, requester, target, visibility, a2a, descendant, code):
+    denied = judge_access("send", requester, target, Reach(visibility, a2a, descendant))
+    assert (denied.code if denied else None) == code
+
+
+@pytest.mark.parametrize("row", [row for row in ACCESS if row[-1]], ids=[row[0] for row in ACCESS if row[-1]])
+def test_every_access_refusal_names_its_configuration_key(row):
+    denied = judge_access("history", row[1], row[2], Reach(row[3], row[4], row[5]))
+    assert denied is not None
+    assert "tools.sessions.visibility" in denied.text or "tools.agentToAgent." in denied.text
+
+
+ADMISSION = Admission(
+    requester=MAIN,
+    target_agent="main",
+    named=False,
+    configured=["main", "alecar"],
+    allow_agents=None,
+    require_agent_id=False,
+    depth=0,
+    max_depth=5,
+    children=0,
+    max_children=5,
+)
+SPAWN = [
+    ("the agent's own child", {}, None),
+    ("too deep", {"depth": 5}, "max_spawn_depth"),
+    ("one below the deepest", {"depth": 4}, None),
+    ("too many children", {"children": 5}, "max_children"),
+    ("one below the most children", {"children": 4}, None),
+    ("depth is judged before children", {"depth": 5, "children": 5}, "max_spawn_depth"),
+    ("agent id wanted and missing", {"require_agent_id": True}, "agent_id_required"),
+    ("agent id wanted and given", {"require_agent_id": True, "named": True}, None),
+    ("unknown agent", {"target_agent": "ghost"}, "unknown_agent"),
+    ("unknown agent although any is allowed", {"target_agent": "ghost", "allow_agents": ["*"]}, "unknown_agent"),
+    ("another agent by default", {"target_agent": "alecar"}, "agent_not_allowed"),
+    ("another agent when listed", {"target_agent": "alecar", "allow_agents": ["alecar"]}, None),
+    ("another agent when any is", {"target_agent": "alecar", "allow_agents": ["*"]}, None),
+    ("itself when the list leaves it out", {"allow_agents": ["alecar"]}, "agent_not_allowed"),
+    ("nobody", {"allow_agents": []}, "agent_not_allowed"),
+]
+
+
+@pytest.mark.parametrize(("story", "change", "code"), SPAWN, ids=[row[0] for row in SPAWN])
+def test_admission(story, change, code):
+    denied = judge_spawn(replace(ADMISSION, **change))
+    assert (denied.code if denied else None) == code
+
+
+def test_the_unknown_agent_text_is_openclaws():
+    denied = judge_spawn(replace(ADMISSION, target_agent="ghost"))
+    assert denied is not None
+    assert denied.text == 'agentId "ghost" is not in the configured agent registry (allowed: alecar, main)'
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [("survey", True), ("a1_b-c", True), ("all", False), ("last", False), ("1a", False), ("A", False), ("", False), ("a" * 65, False)],
+)
+def test_task_names(name, good):
+    assert (judge_task_name(name) is None) is good
