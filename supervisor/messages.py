@@ -1,7 +1,7 @@
 """Every message the supervisor exchanges with the processes it starts, and how it travels. Pure, standard library only.
 
-Each travels as one JSON datagram on a SOCK_SEQPACKET socketpair inherited at birth; the descriptor itself is the identity of
-whoever holds it. Descriptors ride along by SCM_RIGHTS where a class says so.
+Each travels as one JSON datagram on a SOCK_SEQPACKET socketpair inherited at birth; the descriptor itself is the
+identity of whoever holds it. Descriptors ride along by SCM_RIGHTS where a class says so.
 
 Three channels: *control* supervisor <-> gateway, *lifeline* supervisor <-> worker, *factory* supervisor <-> zygote.
 A peer that sends something else is broken: `decode` raises `BadMessage` and its channel is closed."""
@@ -33,8 +33,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Take(Message):
-    """Start serving. Descriptors: one listening socket per name in `doors`, then a memfd with the resolved configuration
-    (the JSON document `gateway.config --resolve` printed). `marks` is how many seccomp filters the supervisor itself has."""
+    """Start serving. Descriptors: one listening socket per name in `doors`, then a memfd with the resolved
+    configuration (the JSON document `gateway.config --resolve` printed). `marks` is how many seccomp filters the
+    supervisor itself has."""
 
     generation: int
     doors: list[str]
@@ -48,7 +49,8 @@ class Take(Message):
 
 @dataclass(frozen=True, slots=True)
 class Live(Message):
-    """Workers that are alive as the gateway starts; follows Take. Rows: {spawn, agent, session, pid, start, quarantine}."""
+    """Workers that are alive as the gateway starts; follows Take. Rows: {spawn, agent, session, pid, start,
+    quarantine}."""
 
     rows: list[dict[str, Any]]
     quarantined: list[str]
@@ -67,7 +69,8 @@ class Spawned(Message):
 
 @dataclass(frozen=True, slots=True)
 class SpawnFailed(Message):
-    """Answer to Spawn: there will be no worker. `quarantined` when the agent is held; else trying again later may work."""
+    """Answer to Spawn: there will be no worker. `quarantined` when the agent is held; else trying again later may
+    work."""
 
     id: int
     reason: str
@@ -89,8 +92,9 @@ class Exited(Message):
 
 @dataclass(frozen=True, slots=True)
 class Identity(Message):
-    """Answer to Whois. `kind`: worker (the process itself), tool (descends from that worker), ours (supervisor, zygote, a gateway,
-    or something of ours that no worker answers for), dead, none (no descendant of the supervisor, no mark of ours)."""
+    """Answer to Whois. `kind`: worker (the process itself), tool (descends from that worker), ours (supervisor,
+    zygote, a gateway, or something of ours that no worker answers for), dead, none (no descendant of the supervisor,
+    no mark of ours)."""
 
     id: int
     kind: str
@@ -143,7 +147,8 @@ class Drain(Message):
 
 @dataclass(frozen=True, slots=True)
 class Retire(Message):
-    """Stop reading, flush, close the database, answer Retired, exit 0. The listening sockets are not shut down, only closed."""
+    """Stop reading, flush, close the database, answer Retired, exit 0. The listening sockets are not shut down, only
+    closed."""
 
     reason: str
 
@@ -173,7 +178,8 @@ class Ready(Message):
 
 @dataclass(frozen=True, slots=True)
 class Beat(Message):
-    """The event loop turns. Sizes in bytes. On a lifeline: from a thread, `connected` tells whether the gateway is reachable."""
+    """The event loop turns. Sizes in bytes. On a lifeline: from a thread, `connected` tells whether the gateway is
+    reachable."""
 
     rss: int = 0
     pss: int = 0
@@ -246,9 +252,11 @@ class Retired(Message):
 
 @dataclass(frozen=True, slots=True)
 class Assign(Message):
-    """Who this process is from now on. Read before anything else; a spare waits for it. `ticket` opens the agents door once.
+    """Who this process is from now on. Read before anything else; a spare waits for it. `ticket` opens the agents
+    door once.
 
-    `runtime` is the agent's runtime as configured. `uid`/`gid` are None when everybody shares one uid. `limits` are the configured ones."""
+    `runtime` is the agent's runtime as configured. `uid`/`gid` are None when everybody shares one uid. `limits` are
+    the configured ones."""
 
     spawn: str
     agent: str
@@ -290,8 +298,9 @@ class Born(Message):
 
 @dataclass(frozen=True, slots=True)
 class Fork(Message):
-    """Fork a process. Descriptors, in order: its channel (lifeline or control), its output pipe, the acknowledgement pipe: the
-    intermediate process exits only when that one is readable or closed, so that the pidfd arrives while the pid is pinned.
+    """Fork a process. Descriptors, in order: its channel (lifeline or control), its output pipe, the acknowledgement
+    pipe: the intermediate process exits only when that one is readable or closed, so that the pidfd arrives while the
+    pid is pinned.
 
     `kind` is worker or gateway and selects the target the zygote was started with."""
 

@@ -1,7 +1,8 @@
 """Error codes, the exception that carries one, and why a connection ends.
 
-`Refusal` is the only exception a handler raises on purpose: it becomes an error frame for the peer and a log line for us.
-Whose fault it was is in the code: INVALID_REQUEST and FORBIDDEN are theirs, UNAVAILABLE is ours (and usually retryable)."""
+`Refusal` is the only exception a handler raises on purpose: it becomes an error frame for the peer and a log line for
+us. Whose fault it was is in the code: INVALID_REQUEST and FORBIDDEN are theirs, UNAVAILABLE is ours (and usually
+retryable)."""
 
 from __future__ import annotations
 

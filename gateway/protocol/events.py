@@ -2,8 +2,9 @@
 
 `agent` {runId, seq, stream, ts, data, sessionKey, agentId, spawnedBy?}: streams lifecycle, assistant, tool, log.
 `sessions.changed` {sessionKey, reason, ts, session}. `session.message` {sessionKey, messageSeq, message}.
-`process` {kind, pid, start, agentId, sessionKey, state: spawned|connected|exited, exit?}. `tick` {ts}. `health` (a snapshot).
-`notice` {level, code, message, agentId?, sessionKey?, fix?}: something an operator should know. `shutdown` {reason, restartExpectedMs?}."""
+`process` {kind, pid, start, agentId, sessionKey, state: spawned|connected|exited, exit?}. `tick` {ts}. `health` (a
+snapshot). `notice` {level, code, message, agentId?, sessionKey?, fix?}: something an operator should know. `shutdown`
+{reason, restartExpectedMs?}."""
 
 from __future__ import annotations
 

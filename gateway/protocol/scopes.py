@@ -1,7 +1,8 @@
 """Scopes: the words authority is written in, and which implies which.
 
-Operator scopes are OpenClaw's. Two are ours and can never be granted to an operator: `worker` (the ticketed connection of a
-worker process) and `session` (acting as one session through the session tools: a worker, or a tool it started)."""
+Operator scopes are OpenClaw's. Two are ours and can never be granted to an operator: `worker` (the ticketed
+connection of a worker process) and `session` (acting as one session through the session tools: a worker, or a tool it
+started)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ class AgentToAgent:
     allow: Sequence[str] | None
 
     def matches(self, agent: str) -> bool:
-        """Whether one side may take part: exact and case-sensitive, or a case-insensitive glob where the entry has a `*`."""
+        """Whether one side may take part: exact and case-sensitive, or a case-insensitive glob where the entry has a
+        `*`."""
         if not self.allow:
             return True
         entries = [entry.strip() for entry in self.allow if entry.strip()]
@@ -65,7 +66,8 @@ def judge_access(action: str, requester: SessionKey, target: SessionKey, reach: 
         f"{reach.visibility}_visibility_restricted",
         f"{VERBS[action]} is restricted to "
         f"{'the session itself' if reach.visibility == 'self' else 'the session and what it spawned'} "
-        f'(tools.sessions.visibility="{reach.visibility}"). Set tools.sessions.visibility to "agent" or "all" to reach {target}.',
+        f'(tools.sessions.visibility="{reach.visibility}"). '
+        f'Set tools.sessions.visibility to "agent" or "all" to reach {target}.',
     )
 
 
@@ -74,7 +76,8 @@ def _judge_other_agent(action: str, requester: SessionKey, target: SessionKey, r
     if reach.visibility != "all":
         return Denied(
             "cross_agent_visibility_restricted",
-            f'{VERBS[action]} is restricted to agent "{requester.agent}" (tools.sessions.visibility="{reach.visibility}"). '
+            f'{VERBS[action]} is restricted to agent "{requester.agent}" '
+            f'(tools.sessions.visibility="{reach.visibility}"). '
             f'Set tools.sessions.visibility to "all" to reach other agents.',
         )
     if not policy.enabled:
@@ -151,7 +154,9 @@ def judge_task_name(name: str) -> str | None:
     if name in RESERVED_TASK_NAMES:
         return f'taskName "{name}" is reserved (all and last are); choose another'
     if not TASK_NAME.match(name):
-        return f'taskName "{name}" must match ^[a-z][a-z0-9_-]{{0,63}}$: a lower-case letter, then letters, digits, _ or -'
+        return (
+            f'taskName "{name}" must match ^[a-z][a-z0-9_-]{{0,63}}$: a lower-case letter, then letters, digits, _ or -'
+        )
     return None
 
 

@@ -127,7 +127,9 @@ class System:
         command = [*self.wrapper, sys.executable, "-I", "-m", "supervisor", "--runtime-dir", str(self.runtime)]
         command += ["--state-dir", str(self.state), "--config", str(self.config), "--ready-fd", str(writer), *arguments]
         with self.errors.open("ab") as log:
-            self.process = subprocess.Popen(command, pass_fds=[writer], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, pass_fds=[writer], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
         os.close(writer)
         try:
             if not _ready(reader, START_SECONDS):

@@ -24,8 +24,9 @@ class Nothing(Params):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method. `scope` is a word of `protocol.scopes`, `or_scope` another that is enough as well; `max_bytes` bounds the parameters; `waits` marks a call that may
-    take long by design, so that it does not count as a slow one."""
+    """One method. `scope` is a word of `protocol.scopes`, `or_scope` another that is enough as well; `max_bytes`
+    bounds the parameters; `waits` marks a call that may take long by design, so that it does not count as a slow
+    one."""
 
     name: str
     scope: str

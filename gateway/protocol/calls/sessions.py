@@ -56,7 +56,8 @@ class RunsList(Params):
 
 
 class RunRow(Result):
-    """One run. `workerPid` and `workerStart` (clock ticks since boot) are the kernel's, read when the worker was accepted."""
+    """One run. `workerPid` and `workerStart` (clock ticks since boot) are the kernel's, read when the worker was
+    accepted."""
 
     run_id: str
     session_key: str
@@ -92,7 +93,8 @@ class AgentWait(Params):
 
 
 class RunResult(Result):
-    """How a run stands. `status` is ok, error, timeout or pending; `pending` means the wait ended and the run goes on."""
+    """How a run stands. `status` is ok, error, timeout or pending; `pending` means the wait ended and the run goes
+    on."""
 
     run_id: str
     status: str
@@ -120,7 +122,9 @@ ROWS = (
     Row("sessions.describe", scopes.READ, "One session's row, or null.", OneSession),
     Row("chat.history", scopes.READ, "A session's transcript, oldest first within the page.", ChatHistory),
     Row("runs.list", scopes.READ, "Runs with their worker's pid and times.", RunsList, result=dict[str, Any]),
-    Row("agent", scopes.WRITE, "Send a message and run a turn: answers `accepted`, then the result.", Agent, waits=True),
+    Row(
+        "agent", scopes.WRITE, "Send a message and run a turn: answers `accepted`, then the result.", Agent, waits=True
+    ),
     Row("agent.wait", scopes.WRITE, "Wait for a run.", AgentWait, result=RunResult, waits=True),
     Row("chat.abort", scopes.WRITE, "Abort a session's run and what it started.", ChatAbort),
 )

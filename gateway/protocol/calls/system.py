@@ -19,7 +19,8 @@ class ClientInfo(Params):
 
 
 class Connect(Params):
-    """The first call on every connection. On a Unix door the kernel says who the peer is; only a worker adds its `ticket`."""
+    """The first call on every connection. On a Unix door the kernel says who the peer is; only a worker adds its
+    `ticket`."""
 
     min_protocol: int = 3
     max_protocol: int = 4
@@ -61,8 +62,8 @@ class Health(Result):
 
 
 class Process(Result):
-    """One process of the system. `state` is the kernel's letter; memory is bytes; `pssBytes` is self-reported for workers,
-    because the kernel hides the smaps of a non-dumpable process."""
+    """One process of the system. `state` is the kernel's letter; memory is bytes; `pssBytes` is self-reported for
+    workers, because the kernel hides the smaps of a non-dumpable process."""
 
     kind: str
     pid: int
@@ -93,8 +94,15 @@ ROWS = (
     Row("connect", scopes.PUBLIC, "Say hello; answered once, first.", Connect, hidden=True),
     Row("health", scopes.PUBLIC, "Is it well, and how busy.", result=Health),
     Row("status", scopes.READ, "Health, doors, configuration source and counters in one answer."),
-    Row("system.processes", scopes.READ, "The process tree with agent, session, state and memory.", result=list[Process]),
+    Row(
+        "system.processes", scopes.READ, "The process tree with agent, session, state and memory.", result=list[Process]
+    ),
     Row("logs.tail", scopes.READ, "The last lines of the log, or those since a cursor.", LogsTail),
     Row("config.get", scopes.READ, "The configuration in force, secrets hidden."),
-    Row("refusals.list", scopes.READ, "Who was refused at a door, newest first, and how often each code occurred.", RefusalsList),
+    Row(
+        "refusals.list",
+        scopes.READ,
+        "Who was refused at a door, newest first, and how often each code occurred.",
+        RefusalsList,
+    ),
 )

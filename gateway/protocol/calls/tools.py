@@ -1,7 +1,8 @@
 """Rows of the session tools: one method for everybody, and what each tool takes.
 
-For a worker or a tool process the acting session is the principal's: sending `sessionKey` is refused. An operator may name one.
-Keys inside `args` are targets, judged from the acting session. Defaults and rules: OpenClaw 2026.9.6, session tools."""
+For a worker or a tool process the acting session is the principal's: sending `sessionKey` is refused. An operator may
+name one. Keys inside `args` are targets, judged from the acting session. Defaults and rules: OpenClaw 2026.9.6,
+session tools."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from gateway.protocol.calls.row import Params, Row
 
 
 class ToolsInvoke(Params):
-    """`args` stays raw until the tool is known. `idempotencyKey`: the same key and arguments answer as the first did."""
+    """`args` stays raw until the tool is known. `idempotencyKey`: the same key and arguments answer as the first
+    did."""
 
     name: str
     args: msgspec.Raw = msgspec.Raw(b"\x80")
@@ -119,6 +121,4 @@ TOOLS = (
 BY_NAME = {tool.name: tool for tool in TOOLS}
 
 # An operator passes the row with read; each tool then asks for its own scope.
-ROWS = (
-    Row("tools.invoke", scopes.SESSION, "Use a session tool.", ToolsInvoke, waits=True, or_scope=scopes.READ),
-)
+ROWS = (Row("tools.invoke", scopes.SESSION, "Use a session tool.", ToolsInvoke, waits=True, or_scope=scopes.READ),)

@@ -25,8 +25,8 @@ class Mail(Result):
 
 
 class Assignment(Result):
-    """A run to do. `resumed` answers a `holding` that is still ours: carry on. `steered` are messages earlier attempts of this
-    run were given and that are not finished with. `deadlineMs` is milliseconds since the epoch."""
+    """A run to do. `resumed` answers a `holding` that is still ours: carry on. `steered` are messages earlier
+    attempts of this run were given and that are not finished with. `deadlineMs` is milliseconds since the epoch."""
 
     run_id: str
     attempt: int
@@ -40,7 +40,8 @@ class Assignment(Result):
 
 
 class WorkerEmit(Params):
-    """What happened in a run since `seq`; each event has `stream` and `data`. The answer acknowledges what is durable."""
+    """What happened in a run since `seq`; each event has `stream` and `data`. The answer acknowledges what is
+    durable."""
 
     run_id: str
     attempt: int

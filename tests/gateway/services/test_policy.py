@@ -45,11 +45,21 @@ ACCESS = [
     ("an empty list allows any", MAIN, ALECAR, "all", AgentToAgent(True, []), False, None),
     ("star", MAIN, ALECAR, "all", AgentToAgent(True, ["*"]), False, None),
     ("a glob ignores case", MAIN, ALECAR, "all", AgentToAgent(True, ["MAIN*", "ALE*"]), False, None),
-    ("an exact name does not", MAIN, ALECAR, "all", AgentToAgent(True, ["MAIN", "alecar"]), False, "agent_to_agent_not_allowed"),
+    (
+        "an exact name does not",
+        MAIN,
+        ALECAR,
+        "all",
+        AgentToAgent(True, ["MAIN", "alecar"]),
+        False,
+        "agent_to_agent_not_allowed",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("story", "requester", "target", "visibility", "a2a", "descendant", "code"), ACCESS, ids=[row[0] for row in ACCESS])
+@pytest.mark.parametrize(
+    ("story", "requester", "target", "visibility", "a2a", "descendant", "code"), ACCESS, ids=[row[0] for row in ACCESS]
+)
 def test_access(story, requester, target, visibility, a2a, descendant, code):
     denied = judge_access("send", requester, target, Reach(visibility, a2a, descendant))
     assert (denied.code if denied else None) == code
@@ -107,7 +117,16 @@ def test_the_unknown_agent_text_is_openclaws():
 
 @pytest.mark.parametrize(
     ("name", "good"),
-    [("survey", True), ("a1_b-c", True), ("all", False), ("last", False), ("1a", False), ("A", False), ("", False), ("a" * 65, False)],
+    [
+        ("survey", True),
+        ("a1_b-c", True),
+        ("all", False),
+        ("last", False),
+        ("1a", False),
+        ("A", False),
+        ("", False),
+        ("a" * 65, False),
+    ],
 )
 def test_task_names(name, good):
     assert (judge_task_name(name) is None) is good

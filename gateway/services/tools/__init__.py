@@ -1,0 +1,37 @@
+"""The session tools by name, and the one way to use one.
+
+A call with an idempotency key that was answered before gets that answer; with other arguments it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.protocol.calls.tools import BY_NAME
+from gateway.services.tools.base import ToolCall
+from gateway.services.tools.look import agents_list, session_status, sessions_history, sessions_list
+from gateway.services.tools.send import sessions_send
+from gateway.services.tools.spawn import sessions_spawn
+from gateway.services.tools.subagents import subagents
+
+TOOLS: dict[str, Callable[[ToolCall], Awaitable[dict[str, Any]]]] = {
+    "sessions_spawn": sessions_spawn,
+    "sessions_send": sessions_send,
+    "sessions_list": sessions_list,
+    "sessions_history": sessions_history,
+    "session_status": session_status,
+    "subagents": subagents,
+    "agents_list": agents_list,
+}
+if TOOLS.keys() != BY_NAME.keys():
+    raise AssertionError(f"tools and their rows differ: {TOOLS.keys() ^ BY_NAME.keys()}")
+
+
+async def use(name: str, call: ToolCall) -> dict[str, Any]:
+    """Carry out one call of the tool `name`. Raises Refusal."""
+    if call.key is not None and BY_NAME[name].effect != "pure":
+        known = call.services.idempotency.recall(call.scope, call.key, call.digest)
+        if known is not None:
+            answer: dict[str, Any] = known
+            return answer
+    return await TOOLS[name](call)

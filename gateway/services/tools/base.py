@@ -1,0 +1,117 @@
+"""One use of a session tool: who acts, on what, with which arguments. And what every tool needs to know."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gateway.protocol.calls.row import Params
+from gateway.protocol.errors import invalid
+from gateway.protocol.keys import SessionKey, is_agent_id, main_key, parse_key
+from gateway.services.policy import AgentToAgent, Denied, Reach, judge_access
+from gateway.services.work import Record
+
+if TYPE_CHECKING:
+    from gateway.services import Services
+
+_NAMESPACE = uuid.UUID("6d6c9f9a-6f0e-5a56-9a53-0f1d7a4f6d1c")
+"""Ours: ids that must come out the same when a call is sent again are uuid5 under it."""
+
+SILENT_REPLIES = frozenset({"NO_REPLY", "ANNOUNCE_SKIP"})
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call. `session` acts; it is None only for an operator who named none, and then no policy applies.
+
+    `key` is the caller's idempotency key, unique within `scope`; `digest` is the hash of what was asked, so that a
+    key used twice for different things is noticed."""
+
+    services: Services
+    session: SessionKey | None
+    scope: str
+    args: Any
+    key: str | None = None
+    digest: str = ""
+    run_id: str | None = None
+
+    def own_id(self, what: str) -> str:
+        """An id for something this call makes: the same one when the call is sent again with its key."""
+        if self.key is None:
+            return str(uuid.uuid4())
+        return str(uuid.uuid5(_NAMESPACE, f"{self.scope}\n{self.key}\n{what}"))
+
+    def record(self, result: Mapping[str, Any]) -> Record | None:
+        """The answer to keep under this call's key."""
+        if self.key is None:
+            return None
+        return Record(self.scope, self.key, self.digest, dict(result))
+
+    @property
+    def acting(self) -> SessionKey:
+        """The session that acts; an operator who named none acts for the default agent's main session."""
+        return self.session or default_session(self.services)
+
+    def may(self, action: str, target: SessionKey) -> Denied | None:
+        """Why the acting session may not do `action` to `target`; None when it may."""
+        if self.session is None:
+            return None
+        tools = self.services.settings.tools
+        return judge_access(
+            action,
+            self.session,
+            target,
+            Reach(
+                tools.sessions.visibility,
+                AgentToAgent(tools.agent_to_agent.enabled, tools.agent_to_agent.allow),
+                self.services.sessions.descends_from(str(target), str(self.session)),
+            ),
+        )
+
+    def target(self, text: str) -> SessionKey:
+        """The session that `text` names for this caller: a key, `current`, `main`, or an agent's id (its main
+        session)."""
+        word = text.strip().lower()
+        if word == "current":
+            return self.acting
+        if word == "main":
+            return SessionKey(self.acting.agent, "main")
+        if key := parse_key(word):
+            return key
+        if is_agent_id(word) and word in self.services.settings.agents.entries:
+            return SessionKey(word, "main")
+        if found := self.services.sessions.find(session_id=text.strip()):
+            return parse_key(found[0]) or self.acting
+        raise invalid(
+            f'"{text}" names no session. Allowed: a key such as {main_key(self.acting.agent)}, "main", "current", '
+            "an agent's id, or a sessionId; `peergate sessions` lists them."
+        )
+
+
+def default_agent(services: Services) -> str:
+    """The agent that is meant when none is named: `main` if there is one, else the first configured."""
+    entries = services.settings.agents.entries
+    return "main" if "main" in entries else next(iter(entries))
+
+
+def default_session(services: Services) -> SessionKey:
+    """The main session of the default agent."""
+    return SessionKey(default_agent(services), "main")
+
+
+def digest_of(name: str, params: Params, raw: bytes) -> str:
+    """What a call asked for, as a hash: tool and arguments as they came."""
+    return hashlib.sha256(name.encode() + b"\0" + type(params).__name__.encode() + b"\0" + raw).hexdigest()
+
+
+def refused(denied: Denied, **fields: object) -> dict[str, Any]:
+    """A tool's result when policy says no: it is an answer, not an error, so that an agent can read it."""
+    return {"status": "forbidden", "error": denied.text, **fields}
+
+
+def failed(text: str, **fields: object) -> dict[str, Any]:
+    """A tool's result when the call itself is wrong."""
+    return {"status": "error", "error": text, **fields}

@@ -1,0 +1,154 @@
+"""`sessions_send`: a message to another session, and its answer if the caller waits for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from gateway.protocol.calls.tools import SessionsSend
+from gateway.protocol.errors import Refusal, unavailable
+from gateway.protocol.keys import SessionKey, is_agent_id, parse_key
+from gateway.protocol.limits import MAX_LABEL_CHARS, MAX_MESSAGE_CHARS
+from gateway.services.tools.base import SILENT_REPLIES, ToolCall, failed, refused
+from gateway.services.work import Accepted, NewMessage, RunSnapshot
+
+DELIVERY = {"status": "skipped", "mode": "announce"}
+"""OpenClaw announces replies into a chat channel; there are no channels here, so nothing is pending."""
+
+
+async def sessions_send(call: ToolCall) -> dict[str, Any]:
+    """Deliver a message durably; wait up to `timeoutSeconds` for the reply (0: answer `accepted` at once)."""
+    args: SessionsSend = call.args
+    text = args.message or args.content or args.text or ""
+    if wrong := _wrong(args, text):
+        return failed(wrong)
+    try:
+        target = _target(call, args)
+    except Refusal as refusal:
+        return failed(refusal.shape.message)
+    if isinstance(target, str):
+        return failed(target)
+    run_id = call.own_id("run")
+    if denied := call.may("send", target):
+        return refused(denied, runId=run_id, sessionKey=str(target))
+    if wrong := _unreachable(call, args, target):
+        return failed(wrong, sessionKey=str(target))
+    accepted = await _accept(call, args, target, text, run_id)
+    if _waits(args):
+        return _result(await _wait(call, accepted, args.timeout_seconds), accepted)
+    return _pending(accepted)
+
+
+def _wrong(args: SessionsSend, text: str) -> str | None:
+    if not text.strip():
+        return "message must not be empty"
+    if len(text) > MAX_MESSAGE_CHARS:
+        return f"message has {len(text)} characters, at most {MAX_MESSAGE_CHARS} are allowed"
+    if args.session_key is None and args.label is None and args.agent_id is None:
+        return "name a target: sessionKey, label or agentId"
+    if args.label is not None and len(args.label) > MAX_LABEL_CHARS:
+        return f"label has {len(args.label)} characters, at most {MAX_LABEL_CHARS} are allowed"
+    if args.timeout_seconds < 0:
+        return f"timeoutSeconds is {args.timeout_seconds}, it must be 0 (do not wait) or more"
+    if args.mode not in (None, "followup", "steer"):
+        return f'mode "{args.mode}" is not served, allowed: followup, steer'
+    return None
+
+
+def _waits(args: SessionsSend) -> bool:
+    return args.timeout_seconds > 0 and args.mode != "steer"
+
+
+def _target(call: ToolCall, args: SessionsSend) -> SessionKey | str:
+    """The session meant, or the sentence that says why there is none."""
+    if args.session_key is not None:
+        return call.target(args.session_key)
+    agent = (args.agent_id or "").strip().lower() or None
+    if agent is not None and not is_agent_id(agent):
+        return f'agentId "{args.agent_id}" is no agent id: a letter or digit, then letters, digits, _ or -, at most 64'
+    if args.label is None:
+        return SessionKey(agent or call.acting.agent, "main")
+    found = call.services.sessions.find(label=args.label, agent_id=agent)
+    if not found:
+        return f'no session has the label "{args.label}"; `sessions_list` shows labels'
+    return parse_key(found[0]) or f"the session {found[0]} cannot be addressed"
+
+
+def _unreachable(call: ToolCall, args: SessionsSend, target: SessionKey) -> str | None:
+    entries = call.services.settings.agents.entries
+    if target.agent not in entries:
+        return f'unknown agentId "{target.agent}" (configured: {", ".join(sorted(entries))})'
+    if target.rest != "main" and call.services.sessions.row(str(target)) is None:
+        return f"there is no session {target}; `sessions_list` shows those there are"
+    if target == call.session and _waits(args):
+        return "a session cannot wait for an answer from itself; send with timeoutSeconds 0"
+    return None
+
+
+async def _accept(call: ToolCall, args: SessionsSend, target: SessionKey, text: str, run_id: str) -> Accepted:
+    limit = call.services.settings.agents.defaults.subagents.admission_timeout_ms
+    message = NewMessage(
+        run_id=run_id,
+        session_key=str(target),
+        text=text,
+        provenance=_provenance(call),
+        lane="main" if call.session is None else f"nested:{target}",
+        kind="user" if call.session is None else "inter_session",
+        parent_run=call.run_id,
+        sender=str(call.session or "operator"),
+        steer=args.mode == "steer",
+        digest=call.digest,
+    )
+    with trio.move_on_after(limit / 1000):
+        return await call.services.runs.accept(message)
+    raise unavailable(
+        f"the message was not accepted within {limit} ms (agents.defaults.subagents.admissionTimeoutMs): the database "
+        "is slow; send again with the same idempotencyKey, it will not be delivered twice"
+    )
+
+
+def _provenance(call: ToolCall) -> dict[str, Any]:
+    if call.session is None:
+        return {"kind": "external_user"}
+    most = call.services.settings.session.agent_to_agent.max_ping_pong_turns
+    provenance: dict[str, Any] = {
+        "kind": "inter_session",
+        "sourceSessionKey": str(call.session),
+        "sourceTool": "sessions_send",
+    }
+    if most:
+        provenance["pingPong"] = {"turn": 0, "most": most}
+    return provenance
+
+
+async def _wait(call: ToolCall, accepted: Accepted, seconds: float) -> RunSnapshot:
+    runs = call.services.runs
+    runs.hold_slot(call.run_id, True)
+    try:
+        return await runs.wait(accepted.run_id, seconds)
+    finally:
+        runs.hold_slot(call.run_id, False)
+
+
+def _pending(accepted: Accepted) -> dict[str, Any]:
+    return {
+        "runId": accepted.run_id,
+        "status": "accepted",
+        "sessionKey": accepted.session_key,
+        "targetDisposition": accepted.disposition,
+        "delivery": dict(DELIVERY),
+    }
+
+
+def _result(run: RunSnapshot, accepted: Accepted) -> dict[str, Any]:
+    if not run.ended:
+        return _pending(accepted)
+    base = {"runId": run.run_id, "sessionKey": run.session_key}
+    if run.state == "done":
+        if not run.text or run.text.strip() in SILENT_REPLIES:
+            return {**base, "status": "no_reply", "message": "the session chose not to answer"}
+        return {**base, "status": "ok", "reply": run.text, "delivery": dict(DELIVERY)}
+    status = "timeout" if run.state == "timed_out" else "error"
+    error = run.error or f"the run ended as {run.state}"
+    return {**base, "status": status, "error": error, "sentBeforeError": True}

@@ -1,0 +1,135 @@
+"""`sessions_spawn`: start a sub-agent and return at once; its result comes back as an announce."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gateway.protocol.calls.tools import SessionsSpawn
+from gateway.protocol.keys import SessionKey, subagent_key
+from gateway.protocol.limits import MAX_LABEL_CHARS, MAX_MESSAGE_CHARS
+from gateway.services.policy import Admission, judge_spawn, judge_task_name
+from gateway.services.tools.base import ToolCall, failed, refused
+from gateway.services.work import ChildLimit, NewMessage, SpawnInfo
+
+NOTE = (
+    "The result comes back to this session as a completion message of its own. Do other work meanwhile; do not poll. "
+    "If it arrives after your last answer and changes nothing, reply with NO_REPLY only."
+)
+
+
+async def sessions_spawn(call: ToolCall) -> dict[str, Any]:
+    """Accept a child run. `forbidden` names the key that would allow it; `error` says what is wrong with the
+    arguments."""
+    args: SessionsSpawn = call.args
+    if wrong := _wrong(args):
+        return failed(wrong)
+    facts = _facts(call, args)
+    if denied := judge_spawn(facts):
+        return refused(denied, **({"role": facts.target_agent} if denied.code == "unknown_agent" else {}))
+    child = subagent_key(facts.target_agent, call.own_id("session"))
+    run_id = call.own_id("run")
+    result = _accepted(args, child, run_id)
+    try:
+        await call.services.runs.accept(_message(call, args, facts, child, run_id, result))
+    except ChildLimit as full:
+        # Two spawns at once: the transaction is what counts, the first look was only a look.
+        again = dataclasses.replace(facts, children=full.active, max_children=full.limit)
+        denied = judge_spawn(again)
+        return refused(denied) if denied else failed(str(full))
+    return result
+
+
+def _wrong(args: SessionsSpawn) -> str | None:
+    if not args.task.strip():
+        return "task must not be empty: say what the sub-agent is to do"
+    if len(args.task) > MAX_MESSAGE_CHARS:
+        return f"task has {len(args.task)} characters, at most {MAX_MESSAGE_CHARS} are allowed"
+    if args.label is not None and len(args.label) > MAX_LABEL_CHARS:
+        return f"label has {len(args.label)} characters, at most {MAX_LABEL_CHARS} are allowed"
+    if args.task_name is not None and (wrong := judge_task_name(args.task_name)):
+        return wrong
+    if args.run_timeout_seconds is not None and args.run_timeout_seconds < 0:
+        return f"runTimeoutSeconds is {args.run_timeout_seconds}, it must be 0 (none) or more"
+    for name, value, allowed in (
+        ("runtime", args.runtime, ("subagent",)),
+        ("mode", args.mode, ("run",)),
+        ("cleanup", args.cleanup, ("keep", "delete")),
+        ("context", args.context, ("isolated",)),
+        ("sandbox", args.sandbox, ("inherit",)),
+        ("completionTarget", args.completion_target or "parent", ("parent",)),
+    ):
+        if value not in allowed:
+            return f'{name} "{value}" is not served, allowed: {", ".join(allowed)}'
+    if args.thread:
+        return "thread: true is not served, there are no channels; leave it out"
+    if args.cwd is not None:
+        return "cwd is the agent's own: set agents.entries.<id>.cwd and leave it out here"
+    return None
+
+
+def _facts(call: ToolCall, args: SessionsSpawn) -> Admission:
+    services, requester = call.services, call.acting
+    rules = services.settings.subagents_of(requester.agent)
+    row = services.sessions.row(str(requester))
+    target = (args.agent_id or requester.agent).strip().lower()
+    return Admission(
+        requester=requester,
+        target_agent=target,
+        named=args.agent_id is not None,
+        configured=list(services.settings.agents.entries),
+        # An operator who names no session is bound by no agent's list.
+        allow_agents=["*"] if call.session is None else rules.allow_agents,
+        require_agent_id=rules.require_agent_id,
+        depth=row.spawn_depth if row else requester.depth,
+        max_depth=rules.max_spawn_depth,
+        children=services.runs.active_children(str(requester)),
+        max_children=rules.max_children_per_agent,
+    )
+
+
+def _message(
+    call: ToolCall, args: SessionsSpawn, facts: Admission, child: str, run_id: str, result: dict[str, Any]
+) -> NewMessage:
+    rules = call.services.settings.subagents_of(facts.requester.agent)
+    timeout = args.run_timeout_seconds if args.run_timeout_seconds is not None else rules.run_timeout_seconds
+    return NewMessage(
+        run_id=run_id,
+        session_key=child,
+        text=args.task,
+        provenance=_provenance(facts.requester),
+        lane="subagent",
+        kind="task",
+        parent_run=call.run_id,
+        sender=str(facts.requester),
+        timeout_s=timeout or None,
+        label=args.label,
+        spawn=SpawnInfo(
+            spawned_by=str(facts.requester),
+            depth=facts.depth + 1,
+            label=args.label,
+            task_name=args.task_name,
+            cleanup=args.cleanup,
+            expects_completion=args.expects_completion_message,
+            max_children=facts.max_children,
+        ),
+        record=call.record(result),
+    )
+
+
+def _provenance(requester: SessionKey) -> dict[str, Any]:
+    return {"kind": "inter_session", "sourceSessionKey": str(requester), "sourceTool": "sessions_spawn"}
+
+
+def _accepted(args: SessionsSpawn, child: str, run_id: str) -> dict[str, Any]:
+    named = {"taskName": args.task_name} if args.task_name else {}
+    return {
+        "status": "accepted",
+        "childSessionKey": child,
+        "runId": run_id,
+        "mode": args.mode,
+        "expectsCompletionMessage": args.expects_completion_message,
+        "context": args.context,
+        **named,
+        "note": NOTE,
+    }

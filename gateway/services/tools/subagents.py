@@ -1,0 +1,123 @@
+"""`subagents`: what a session's children do, their results taken instead of announced, and ending them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.protocol.calls.tools import SubagentsArgs
+from gateway.services.tools.base import ToolCall, failed
+from gateway.services.work import RunSnapshot
+
+MAX_TASK_IDS = 32
+MAX_WAIT_SECONDS = 60
+_WORDS = {"done": "completed", "timed_out": "timeout", "aborted": "cancelled"}
+
+
+async def subagents(call: ToolCall) -> dict[str, Any]:
+    """list (default), wait, or cancel. A child is named by its run id, session key or task name; `last` and `all`
+    work too."""
+    args: SubagentsArgs = call.args
+    if args.action == "list":
+        return _list(call, args)
+    if args.action not in ("wait", "cancel"):
+        return failed(f'action "{args.action}" is not served, allowed: list, wait, cancel')
+    names = [*(args.task_ids or []), *([args.task_id] if args.task_id else [])]
+    if len(names) > MAX_TASK_IDS:
+        return failed(f"{len(names)} task ids, at most {MAX_TASK_IDS} are allowed")
+    children = call.services.runs.children(str(call.acting))
+    picked = _pick(children, names)
+    if isinstance(picked, str):
+        return failed(picked)
+    if args.action == "cancel":
+        return await _cancel(call, picked if names else [], names)
+    return await _wait(call, args, picked if names else None)
+
+
+def _pick(children: list[RunSnapshot], names: list[str]) -> list[RunSnapshot] | str:
+    """The children that are meant, or the sentence that says which name is unknown."""
+    picked: list[RunSnapshot] = []
+    for name in names:
+        if name == "all":
+            return children
+        if name == "last":
+            matches = children[:1]
+        else:
+            matches = [child for child in children if name in (child.run_id, child.session_key, child.task_name)]
+        if not matches:
+            return f'"{name}" is no sub-agent of this session; action "list" shows them'
+        picked += [child for child in matches if child not in picked]
+    return picked
+
+
+def _list(call: ToolCall, args: SubagentsArgs) -> dict[str, Any]:
+    recent = call.services.runs.children(str(call.acting), args.recent_minutes)
+    active = [child for child in recent if not child.ended]
+    return {
+        "status": "ok",
+        "action": "list",
+        "requesterSessionKey": str(call.acting),
+        "callerSessionKey": str(call.acting),
+        "callerIsSubagent": call.acting.kind == "subagent",
+        "total": len(active),
+        "taskTotal": len(recent),
+        "tasks": [_task(child) for child in recent],
+    }
+
+
+def _task(child: RunSnapshot) -> dict[str, Any]:
+    task: dict[str, Any] = {
+        "taskId": child.run_id,
+        "runtime": "subagent",
+        "childSessionKey": child.session_key,
+        "status": _WORDS.get(child.state, child.state),
+        "execution": {"state": "finished" if child.ended else child.state},
+        "createdAt": child.created_at,
+    }
+    optional = {
+        "taskName": child.task_name,
+        "label": child.label,
+        "terminalSummary": _WORDS.get(child.state, child.state) if child.ended else None,
+    }
+    return {**task, **{name: value for name, value in optional.items() if value is not None}}
+
+
+async def _wait(call: ToolCall, args: SubagentsArgs, picked: list[RunSnapshot] | None) -> dict[str, Any]:
+    runs = call.services.runs
+    seconds = max(0.0, min(args.timeout_seconds, MAX_WAIT_SECONDS))
+
+    def answer(taken: list[RunSnapshot]) -> dict[str, Any]:
+        return {
+            "status": "ok" if taken else "timeout",
+            "action": "wait",
+            "results": [_outcome(child) for child in taken],
+            "pending": runs.active_children(str(call.acting)),
+        }
+
+    runs.hold_slot(call.run_id, True)
+    try:
+        ids = [child.run_id for child in picked] if picked is not None else None
+        taken = await runs.take_results(str(call.acting), ids, seconds, lambda found: call.record(answer(found)))
+    finally:
+        runs.hold_slot(call.run_id, False)
+    return answer(taken)
+
+
+def _outcome(child: RunSnapshot) -> dict[str, Any]:
+    outcome: dict[str, Any] = {
+        "taskId": child.run_id,
+        "childSessionKey": child.session_key,
+        "status": child.status,
+        "result": child.text,
+    }
+    optional = {"error": child.error, "taskName": child.task_name, "label": child.label}
+    return {**outcome, **{name: value for name, value in optional.items() if value is not None}}
+
+
+async def _cancel(call: ToolCall, picked: list[RunSnapshot], names: list[str]) -> dict[str, Any]:
+    if not names:
+        return failed('name what to cancel: taskId, taskIds, "last" or "all"')
+    ended: list[str] = []
+    for child in picked:
+        if not child.ended:
+            ended += await call.services.runs.abort(run_id=child.run_id, reason=f"cancelled by {call.acting}")
+    return {"status": "ok", "action": "cancel", "cancelled": ended}
