@@ -6,7 +6,7 @@ from gateway.protocol import scopes
 from gateway.protocol.calls.row import Params, Row
 
 
-class OneAgent(Params):
+class OneAgent(Params, frozen=True):
     """`reason` is told to whoever is affected and logged."""
 
     agent_id: str

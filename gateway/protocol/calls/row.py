@@ -18,7 +18,7 @@ class Result(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
     """Base of every result type."""
 
 
-class Nothing(Params):
+class Nothing(Params, frozen=True):
     """A method without parameters."""
 
 

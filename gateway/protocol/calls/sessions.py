@@ -8,7 +8,7 @@ from gateway.protocol import scopes
 from gateway.protocol.calls.row import Params, Result, Row
 
 
-class SessionsList(Params):
+class SessionsList(Params, frozen=True):
     """Filters are joined by and. `activeMinutes` counts from the last update."""
 
     agent_id: str | None = None
@@ -20,7 +20,7 @@ class SessionsList(Params):
     offset: int = 0
 
 
-class SessionRow(Result):
+class SessionRow(Result, frozen=True):
     """One session as clients see it. Times are milliseconds since the epoch."""
 
     key: str
@@ -39,13 +39,13 @@ class SessionRow(Result):
     has_active_run: bool = False
 
 
-class ChatHistory(Params):
+class ChatHistory(Params, frozen=True):
     session_key: str
     limit: int = 200
     offset: int = 0
 
 
-class RunsList(Params):
+class RunsList(Params, frozen=True):
     """Newest first. `spawnedBy` is the parent's session key."""
 
     session_key: str | None = None
@@ -55,7 +55,7 @@ class RunsList(Params):
     offset: int = 0
 
 
-class RunRow(Result):
+class RunRow(Result, frozen=True):
     """One run. `workerPid` and `workerStart` (clock ticks since boot) are the kernel's, read when the worker was
     accepted."""
 
@@ -76,7 +76,7 @@ class RunRow(Result):
     stop_reason: str | None = None
 
 
-class Agent(Params):
+class Agent(Params, frozen=True):
     """Send a message to a session and run a turn; the run's id is the idempotency key."""
 
     message: str
@@ -87,12 +87,12 @@ class Agent(Params):
     label: str | None = None
 
 
-class AgentWait(Params):
+class AgentWait(Params, frozen=True):
     run_id: str
     timeout_ms: int = 30_000
 
 
-class RunResult(Result):
+class RunResult(Result, frozen=True):
     """How a run stands. `status` is ok, error, timeout or pending; `pending` means the wait ended and the run goes
     on."""
 
@@ -107,13 +107,13 @@ class RunResult(Result):
     reply: str | None = None
 
 
-class ChatAbort(Params):
+class ChatAbort(Params, frozen=True):
     session_key: str | None = None
     run_id: str | None = None
     reason: str | None = None
 
 
-class OneSession(Params):
+class OneSession(Params, frozen=True):
     key: str
 
 

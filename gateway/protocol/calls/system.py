@@ -8,7 +8,7 @@ from gateway.protocol import scopes
 from gateway.protocol.calls.row import Params, Result, Row
 
 
-class ClientInfo(Params):
+class ClientInfo(Params, frozen=True):
     """What a client says of itself. Told in logs and presence; decides nothing."""
 
     id: str = "unknown"
@@ -18,7 +18,7 @@ class ClientInfo(Params):
     display_name: str | None = None
 
 
-class Connect(Params):
+class Connect(Params, frozen=True):
     """The first call on every connection. On a Unix door the kernel says who the peer is; only a worker adds its
     `ticket`."""
 
@@ -29,10 +29,10 @@ class Connect(Params):
     events: bool = False
     role: str = "operator"
     scopes: list[str] | None = None
-    caps: list[str] = []
+    caps: tuple[str, ...] = ()
 
 
-class AgentSummary(Result):
+class AgentSummary(Result, frozen=True):
     """One configured agent as `agents.list` and `health` tell it."""
 
     id: str
@@ -43,7 +43,7 @@ class AgentSummary(Result):
     workers: int = 0
 
 
-class Health(Result):
+class Health(Result, frozen=True):
     """`health`: is it well, and how busy. Times in milliseconds."""
 
     ok: bool
@@ -61,7 +61,7 @@ class Health(Result):
     database: dict[str, Any]
 
 
-class Process(Result):
+class Process(Result, frozen=True):
     """One process of the system. `state` is the kernel's letter; memory is bytes; `pssBytes` is self-reported for
     workers, because the kernel hides the smaps of a non-dumpable process."""
 
@@ -77,7 +77,7 @@ class Process(Result):
     command: str | None = None
 
 
-class LogsTail(Params):
+class LogsTail(Params, frozen=True):
     """`cursor` is a byte offset from an earlier answer; without one, the end of the file."""
 
     cursor: int | None = None
@@ -85,7 +85,7 @@ class LogsTail(Params):
     max_bytes: int = 262_144
 
 
-class RefusalsList(Params):
+class RefusalsList(Params, frozen=True):
     code: str | None = None
     limit: int = 100
 

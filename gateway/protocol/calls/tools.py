@@ -14,7 +14,7 @@ from gateway.protocol import scopes
 from gateway.protocol.calls.row import Params, Row
 
 
-class ToolsInvoke(Params):
+class ToolsInvoke(Params, frozen=True):
     """`args` stays raw until the tool is known. `idempotencyKey`: the same key and arguments answer as the first
     did."""
 
@@ -24,7 +24,7 @@ class ToolsInvoke(Params):
     idempotency_key: str | None = None
 
 
-class SessionsSpawn(Params):
+class SessionsSpawn(Params, frozen=True):
     """`task` is what the child is told. Unknown and outdated names are refused by name."""
 
     task: str
@@ -46,7 +46,7 @@ class SessionsSpawn(Params):
     light_context: bool = False
 
 
-class SessionsSend(Params):
+class SessionsSend(Params, frozen=True):
     """`timeoutSeconds` 0 answers at once with `accepted`; `content` and `text` are tolerated names for `message`."""
 
     message: str | None = None
@@ -60,7 +60,7 @@ class SessionsSend(Params):
     watch: bool = False
 
 
-class SessionsListArgs(Params):
+class SessionsListArgs(Params, frozen=True):
     kinds: list[str] | None = None
     limit: int = 100
     offset: int = 0
@@ -73,18 +73,18 @@ class SessionsListArgs(Params):
     message_limit: int = 0
 
 
-class SessionsHistoryArgs(Params):
+class SessionsHistoryArgs(Params, frozen=True):
     session_key: str
     limit: int = 50
     offset: int = 0
     include_tools: bool = False
 
 
-class SessionStatusArgs(Params):
+class SessionStatusArgs(Params, frozen=True):
     session_key: str | None = None
 
 
-class SubagentsArgs(Params):
+class SubagentsArgs(Params, frozen=True):
     """`wait` waits until one of `taskIds` (all children when none is named) has finished, and takes its result."""
 
     action: str = "list"
@@ -94,7 +94,7 @@ class SubagentsArgs(Params):
     timeout_seconds: float = 30
 
 
-class AgentsListArgs(Params):
+class AgentsListArgs(Params, frozen=True):
     pass
 
 

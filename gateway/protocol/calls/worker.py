@@ -8,7 +8,7 @@ from gateway.protocol import scopes
 from gateway.protocol.calls.row import Params, Result, Row
 
 
-class WorkerNext(Params):
+class WorkerNext(Params, frozen=True):
     """Ready for work. `holding` names the run this worker is in the middle of, after a reconnect."""
 
     holding: str | None = None
@@ -16,7 +16,7 @@ class WorkerNext(Params):
     acked: int = 0
 
 
-class Mail(Result):
+class Mail(Result, frozen=True):
     """A message as a worker gets it: who sent it is the gateway's word."""
 
     id: int
@@ -24,7 +24,7 @@ class Mail(Result):
     provenance: dict[str, Any]
 
 
-class Assignment(Result):
+class Assignment(Result, frozen=True):
     """A run to do. `resumed` answers a `holding` that is still ours: carry on. `steered` are messages earlier
     attempts of this run were given and that are not finished with. `deadlineMs` is milliseconds since the epoch."""
 
@@ -32,14 +32,14 @@ class Assignment(Result):
     attempt: int
     message: str
     provenance: dict[str, Any]
-    steered: list[Mail] = []
+    steered: tuple[Mail, ...] = ()
     state: dict[str, Any] | None = None
     deadline_ms: int | None = None
     resumed: bool = False
     abandoned: bool = False
 
 
-class WorkerEmit(Params):
+class WorkerEmit(Params, frozen=True):
     """What happened in a run since `seq`; each event has `stream` and `data`. The answer acknowledges what is
     durable."""
 
@@ -49,7 +49,7 @@ class WorkerEmit(Params):
     events: list[dict[str, Any]]
 
 
-class WorkerFinish(Params):
+class WorkerFinish(Params, frozen=True):
     """How a run ended: done, failed, aborted, timed_out. `unread` are steered messages the turn never took."""
 
     run_id: str
@@ -57,17 +57,17 @@ class WorkerFinish(Params):
     status: str
     text: str | None = None
     error: str | None = None
-    unread: list[int] = []
+    unread: tuple[int, ...] = ()
 
 
-class WorkerSteering(Params):
+class WorkerSteering(Params, frozen=True):
     """Whether the turn reads messages that arrive while it runs."""
 
     run_id: str
     open: bool
 
 
-class WorkerState(Params):
+class WorkerState(Params, frozen=True):
     """The session's durable state, replaced as a whole; at most 256 KiB encoded."""
 
     run_id: str
