@@ -1,6 +1,8 @@
-"""A real peergate system for tests and measurements: a supervisor of our own in temporary directories, and a plain client.
+"""A real peergate system for tests and measurements: a supervisor of our own in temporary directories, and a plain
+client.
 
-Owns: starting and ending it, and noticing what it leaves behind. Everything is ended by pid; nothing is found by name."""
+Owns: starting and ending it, and noticing what it leaves behind. Everything is ended by pid; nothing is found by
+name."""
 
 from __future__ import annotations
 
@@ -94,7 +96,8 @@ class Wire:
 
 
 class System:
-    """One running system. `directory` holds runtime/, state/ and the configuration; it is short enough for a socket path."""
+    """One running system. `directory` holds runtime/, state/ and the configuration; it is short enough for a socket
+    path."""
 
     def __init__(self, config: Mapping[str, Any] | None = None, *, wrapper: Sequence[str] = ()) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="pg-"))

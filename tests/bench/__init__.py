@@ -1,0 +1,1 @@
+"""`make bench`: what peergate costs, each figure beside what the machine itself allows, measured in the same run."""
