@@ -1,7 +1,7 @@
 """The three frames, and how bytes become one.
 
-A request's parameters stay raw here: they are decoded later, and only against the type of the row they name, because a free
-tree of 25 MiB of empty maps costs seconds and gigabytes. Decoding raises `BadFrame` and nothing else."""
+A request's parameters stay raw here: they are decoded later, and only against the type of the row they name, because a
+free tree of 25 MiB of empty maps costs seconds and gigabytes. Decoding raises `BadFrame` and nothing else."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ EMPTY = msgspec.Raw(b"\x80")
 
 class BadFrame(ValueError):
     """The bytes are no frame we accept; says what was wrong and where."""
+
+
+class FrameTooLarge(BadFrame):
+    """A header announced more than is allowed here."""
 
 
 class Request(msgspec.Struct, tag_field="type", tag="req", frozen=True, forbid_unknown_fields=True):
@@ -53,14 +57,14 @@ _incoming = msgspec.msgpack.Decoder(Incoming)
 _encoder = msgspec.msgpack.Encoder()
 
 # msgspec signals a malformed input in five ways (libraries note: 100,000 levels raise RecursionError, not ValueError).
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, ValueError)
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, ValueError)
 
 
 def decode_request(body: bytes) -> Request:
     """The request in one msgpack body."""
     try:
         request = _requests.decode(body)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise BadFrame(f"{CLOSED}: {error}") from None
     if not request.id or not request.method:
         raise BadFrame(f"{CLOSED}: id and method must not be empty")
@@ -70,9 +74,10 @@ def decode_request(body: bytes) -> Request:
 def decode_incoming(body: bytes) -> Incoming:
     """The response or event in one msgpack body: the client's half."""
     try:
-        return _incoming.decode(body)
-    except _MALFORMED as error:
+        frame: Incoming = _incoming.decode(body)
+    except MALFORMED as error:
         raise BadFrame(f"invalid frame from the gateway: {error}") from None
+    return frame
 
 
 def encode(frame: Request | Response | Event) -> bytes:
@@ -85,6 +90,25 @@ def encode_payload(payload: object) -> msgspec.Raw:
     return msgspec.Raw(_encoder.encode(payload))
 
 
+class Broadcast:
+    """One event on its way to many connections: the payload is encoded once, and each connection adds its own number.
+
+    A body is `prefix` and the number: the number is the last value of the map, so it needs no second encoding."""
+
+    __slots__ = ("name", "payload", "prefix")
+
+    def __init__(self, name: str, payload: object) -> None:
+        self.name = name
+        self.payload = payload
+        self.prefix = b"\x84" + b"".join(
+            map(_encoder.encode, ("type", "event", "event", name, "payload", payload, "seq"))
+        )
+
+    def body(self, seq: int) -> bytes:
+        """The event as the `seq`th broadcast of one connection."""
+        return self.prefix + _encoder.encode(seq)
+
+
 def pack(body: bytes) -> bytes:
     """A body as it travels on a Unix socket: 4-byte big-endian length, then the body."""
     return len(body).to_bytes(4, "big") + body
@@ -93,7 +117,8 @@ def pack(body: bytes) -> bytes:
 class Splitter:
     """Cuts a byte stream into bodies. Owns what has arrived and is not yet a whole frame.
 
-    `limit` (bytes of one body) may be raised after hello. A header that announces more raises at once, before its body arrives."""
+    `limit` (bytes of one body) may be raised after hello. A header that announces more raises at once, before its body
+    arrives."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -102,10 +127,11 @@ class Splitter:
 
     @property
     def pending(self) -> int:
-        """Bytes waiting for the rest of their frame; not zero at end-of-file means the peer died in the middle of one."""
+        """Bytes waiting for the rest of their frame; not zero at end-of-file means the peer died in the middle of
+        one."""
         return len(self._buffer) - self._start
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take what was read."""
         if self._start:
             # Once per read, not once per frame: deleting from the front moves everything behind it.
@@ -114,13 +140,13 @@ class Splitter:
         self._buffer += data
 
     def next_body(self) -> bytes | None:
-        """The next whole body, or None until more is fed. Raises BadFrame if a header announces too much."""
+        """The next whole body, or None until more is fed. Raises FrameTooLarge if a header announces too much."""
         buffer, start = self._buffer, self._start
         if len(buffer) - start < 4:
             return None
         size = int.from_bytes(buffer[start : start + 4], "big")
         if size > self.limit:
-            raise BadFrame(f"a frame of {size} bytes, at most {self.limit} are allowed here")
+            raise FrameTooLarge(f"a frame of {size} bytes, at most {self.limit} are allowed here")
         end = start + 4 + size
         if len(buffer) < end:
             return None

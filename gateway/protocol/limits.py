@@ -35,3 +35,14 @@ MAX_MESSAGE_CHARS = 256 * 1024
 """A message to a session."""
 MAX_LABEL_CHARS = 512
 MAX_KEY_CHARS = 512
+MAX_WORKER_BUFFERED_BYTES = 2 * 1024 * 1024
+"""The same as MAX_BUFFERED_BYTES for a worker or tool, whose answers are small and whose connections are many."""
+CONNECTS_PER_SECOND = 50
+"""How often one worker with its tools may connect, lasting."""
+CONNECT_BURST = 200
+"""How often it may at once."""
+MAX_UNGREETED_PER_DOOR = 512
+"""Connections of one door that have not been greeted yet; when there are as many, that door stops accepting for a
+while."""
+REFUSAL_SECONDS = 1.0
+"""How long a peer that will be refused may take to say hello and so learn why."""

@@ -1,0 +1,1 @@
+"""The doors: accepting, finding out who is there, and handing over to a connection."""

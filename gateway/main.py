@@ -1,0 +1,279 @@
+"""The gateway process: puts the parts together, starts them in order and stops them in order.
+
+Order of starting: Take and Live from the supervisor, database and services, doors, Ready. Order of stopping (Retire or
+SIGTERM): no more accepting, `shutdown` told, calls in progress answered, connections ended, services and database
+closed, Retired, exit 0. Exit codes: 0 retired; 70 the supervisor is gone or we broke; 75 a newer gateway has the
+database; 78 the configuration we were given cannot be read."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from gateway.auth.facts import PeerFacts, Policy
+from gateway.auth.principal import Kind, Refusal, Verdict
+from gateway.config import Resolved
+from gateway.connection import Connection, House
+from gateway.control import SupervisorGone, SupervisorLink, Taken, read_memfd
+from gateway.handlers import HANDLERS
+from gateway.hello import Greeter
+from gateway.listen.unix import UnixDoor
+from gateway.logs import set_level, start_logging
+from gateway.protocol.limits import TICK_INTERVAL_MS
+from gateway.registry import Registry
+from gateway.router import Router
+from gateway.services import Services, open_services
+from gateway.services.events import Hub
+from gateway.store.faults import EpochLost
+from supervisor.messages import Beat, Drain, Exited, Notice, Quarantined, Ready, Reload, Retire, Retired
+
+_log = logging.getLogger("gateway.main")
+
+BEAT_SECONDS = 1.0
+WEIGH_EVERY = 30
+"""Beats between two looks at our own memory: the kernel walks every page for it."""
+STOP_SECONDS = 3.0
+"""From the request to retire until what is left is cut off."""
+EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 70, 75, 78
+
+
+def run(control: socket.socket) -> None:
+    """Be the gateway on this control channel until told to retire. Always leaves by SystemExit."""
+    start_logging()
+    raise SystemExit(trio.run(_main, control))
+
+
+async def _main(control: socket.socket) -> int:
+    link = SupervisorLink(control)
+    code = 0
+    try:
+        with trio.open_signal_receiver(signal.SIGTERM) as terminations:
+            await _serve_until_told(link, terminations)
+    except* EpochLost as lost:
+        _log.error("a newer gateway has the database", extra={"error": str(lost.exceptions[0])})
+        code = EX_TEMPFAIL
+    except* SupervisorGone as gone:
+        _log.error("the supervisor is gone", extra={"error": str(gone.exceptions[0])})
+        code = code or EX_SOFTWARE
+    except* msgspec.DecodeError as error:
+        _log.error("the configuration cannot be read", extra={"error": str(error.exceptions[0])})
+        code = EX_CONFIG
+    except* Exception:
+        _log.exception("the gateway broke")
+        code = code or EX_SOFTWARE
+    return code
+
+
+async def _serve_until_told(link: SupervisorLink, terminations: AsyncIterator[int]) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as background:
+        background.start_soon(_stop_on_signal, terminations, stop)
+        taken = await link.wait_taken()
+        resolved = msgspec.json.decode(taken.document, type=Resolved)
+        set_level(resolved.settings.logging.level)
+        await background.start(link.serve)
+        gateway = Gateway(link, taken, resolved, stop)
+        await gateway.serve()
+        link.send_nowait(Retired(taken.take.generation))
+        await link.flush()
+        background.cancel_scope.cancel()
+
+
+async def _stop_on_signal(terminations: AsyncIterator[int], stop: trio.Event) -> None:
+    async for _ in terminations:
+        stop.set()
+
+
+def policy_of(resolved: Resolved) -> Policy:
+    """Which uids are whom, from the configuration as the supervisor resolved it for this machine."""
+    mine = resolved.supervisor
+    return Policy(
+        owner=os.geteuid(),
+        operators=frozenset(mine.operators.uids),
+        operator_gid=mine.operators.gid,
+        foreign={int(uid): frozenset(scopes) for uid, scopes in mine.foreign.items()},
+        agent_uids=mine.uids.members if mine.uids else range(0),
+    )
+
+
+class Gateway:
+    """One gateway between Take and Retired."""
+
+    def __init__(self, link: SupervisorLink, taken: Taken, resolved: Resolved, stop: trio.Event) -> None:
+        self._link = link
+        self._taken = taken
+        self._settings = resolved.settings
+        self._policy = policy_of(resolved)
+        self._stop = stop
+        self._stop_reason = "SIGTERM"
+        self._hub = Hub()
+        self._registry = Registry()
+        self._started = time.monotonic()
+
+    async def serve(self) -> None:
+        """Open everything, serve until told to stop, close everything in order."""
+        raise_descriptor_limit()
+        taken = self._taken
+        async with open_services(
+            self._settings,
+            Path(taken.take.state_dir),
+            self._link,
+            self._hub,
+            taken.rows,
+            taken.take.generation,
+            quarantined=taken.quarantined,
+        ) as services:
+            house = self._furnish(services)
+            self._listen_to_supervisor(services)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tick)
+                nursery.start_soon(self._beat)
+                await self._serve_doors(house, services)
+                nursery.cancel_scope.cancel()
+        for listener in taken.doors.values():
+            listener.close()
+
+    def _furnish(self, services: Services) -> House:
+        def refused(note: Refusal) -> None:
+            reason = f"{note.message} [{note.detail}]" if note.detail else note.message
+            services.refusals.note(
+                code=note.code, door=note.door, peer=note.who, reason=reason, method=note.method or None
+            )
+
+        def joined(connection: Connection) -> None:
+            if connection.principal.kind is Kind.WORKER:
+                services.workers.attach(connection, connection.principal)
+
+        def left(connection: Connection) -> None:
+            if connection.principal.kind is Kind.WORKER:
+                services.workers.detach(connection, connection.principal)
+
+        router = Router(HANDLERS, services, refused=refused)
+        greeter = Greeter(services.info.version, router.methods_for)
+        services.counters["connections"] = lambda: self._hub.connections
+        services.counters["status"] = self._status
+        return House(
+            router, greeter, self._hub, self._registry, self._link.claim, joined, left, refused, self._uptime_ms
+        )
+
+    def _uptime_ms(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)
+
+    def _status(self) -> dict[str, Any]:
+        take = self._taken.take
+        return {
+            "pid": os.getpid(),
+            "doors": sorted(self._taken.doors),
+            "runtimeDir": take.runtime_dir,
+            "stateDir": take.state_dir,
+            "logFile": take.log_file,
+            "uptimeMs": self._uptime_ms(),
+            "connections": self._hub.connections,
+            "listeners": self._hub.listeners,
+        }
+
+    # --- what the supervisor says -------------------------------------------------------------------------------------
+
+    def _listen_to_supervisor(self, services: Services) -> None:
+        link = self._link
+
+        def exited(message: Exited) -> None:
+            self._registry.end_worker(message.spawn)
+            services.workers.exited(message)
+
+        link.on(Exited, exited)
+        link.on(Quarantined, lambda said: services.runs.quarantined(said.agent, said.on, said.reason))
+        link.on(Notice, self._notice)
+        link.on(Drain, lambda said: services.drain(said.reason))
+        link.on(Retire, self._retire)
+        link.on_with_descriptors(Reload, lambda _, fds: self._reload(services, fds))
+
+    def _notice(self, said: Notice) -> None:
+        about = {"agentId": said.agent, "sessionKey": said.session, "fix": said.fix}
+        payload = {"level": said.level, "code": said.code, "message": said.text}
+        self._hub.publish("notice", payload | {name: value for name, value in about.items() if value})
+
+    def _retire(self, said: Retire) -> None:
+        self._stop_reason = said.reason
+        self._stop.set()
+
+    def _reload(self, services: Services, fds: list[int]) -> None:
+        try:
+            resolved = msgspec.json.decode(read_memfd(fds[0]), type=Resolved)
+        except (msgspec.DecodeError, IndexError, OSError) as error:
+            _log.error("the new configuration cannot be read; the old one stays", extra={"error": str(error)})
+            return
+        self._policy = policy_of(resolved)
+        set_level(resolved.settings.logging.level)
+        services.reload(resolved.settings)
+        _log.info("configuration reloaded")
+
+    # --- the doors ----------------------------------------------------------------------------------------------------
+
+    async def _serve_doors(self, house: House, services: Services) -> None:
+        async with trio.open_nursery() as conversations:
+
+            async def converse(
+                sock: socket.socket, door: str, facts: PeerFacts, verdict: Verdict, greeted: Callable[[], None]
+            ) -> None:
+                await Connection(sock, door, facts, verdict, house).serve(greeted)
+
+            async with trio.open_nursery() as accepting:
+                for name, listener in self._taken.doors.items():
+                    door = UnixDoor(
+                        name, listener, whois=self._link.whois, policy=lambda: self._policy, converse=converse
+                    )
+                    accepting.start_soon(door.serve, conversations)
+                self._say_ready(services)
+                await self._stop.wait()
+                accepting.cancel_scope.cancel()
+            _log.info("retiring", extra={"reason": self._stop_reason, "connections": len(self._registry)})
+            conversations.cancel_scope.deadline = trio.current_time() + STOP_SECONDS
+            self._hub.publish("shutdown", {"reason": self._stop_reason})
+            self._registry.retire_all()
+
+    def _say_ready(self, services: Services) -> None:
+        generation = self._taken.take.generation
+        self._link.send_nowait(Ready(generation, services.info.epoch))
+        _log.info("ready", extra={"generation": generation, "epoch": services.info.epoch, "pid": os.getpid()})
+
+    async def _tick(self) -> None:
+        while True:
+            await trio.sleep(TICK_INTERVAL_MS / 1000)
+            self._hub.publish("tick", {"ts": round(time.time() * 1000)})
+
+    async def _beat(self) -> None:
+        weight = (0, 0, 0)
+        for count in itertools.count():
+            if count % WEIGH_EVERY == 0:
+                weight = own_weight()
+            self._link.send_nowait(Beat(*weight))
+            await trio.sleep(BEAT_SECONDS)
+
+
+def own_weight() -> tuple[int, int, int]:
+    """Resident and proportional memory in bytes, and open descriptors; zeros where the kernel does not say."""
+    try:
+        text = Path("/proc/self/smaps_rollup").read_text()
+        descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError:
+        return 0, 0, 0
+    kilobytes = dict(line.split()[:2] for line in text.splitlines()[1:])
+    return int(kilobytes["Rss:"]) * 1024, int(kilobytes["Pss:"]) * 1024, descriptors
+
+
+def raise_descriptor_limit() -> None:
+    """As many descriptors as we may have: one per connection, and 10,000 may be idle."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
