@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from gateway.config.section import AgentId, FilePath, Milliseconds, Positive, Seconds, Section, Text, repr_hiding
+from gateway.config.section import (
+    AgentId,
+    Environment,
+    FilePath,
+    Milliseconds,
+    Positive,
+    Seconds,
+    Section,
+    Text,
+    repr_hiding,
+)
 
 MAIN_ENTRY = "agentproc.builtin.main:turn"
 SCOUT_ENTRY = "agentproc.builtin.scout:turn"
@@ -87,7 +97,7 @@ class CommandRuntime(Section, frozen=True, tag="command", tag_field="type"):
 
     argv: Annotated[tuple[Text, ...], Meta(min_length=1, description="Program and arguments; no shell is involved.")]
     cwd: FilePath | None = None
-    env: dict[str, str] = field(default_factory=dict)
+    env: Environment = field(default_factory=dict)
     timeout_seconds: Seconds | None = None
     protocol: Literal["text", "jsonl"] = "text"
     retry_safe: Annotated[bool, Meta(description="A turn cut short may be run again.")] = False
@@ -116,7 +126,7 @@ class AcpRuntime(Section, frozen=True, tag="acp", tag_field="type"):
 
     argv: tuple[Text, ...] = ()
     cwd: FilePath | None = None
-    env: dict[str, str] = field(default_factory=dict)
+    env: Environment = field(default_factory=dict)
     acp: AcpProgram = AcpProgram()
 
     def __repr__(self) -> str:
@@ -140,7 +150,7 @@ class Agent(Section, frozen=True):
     name: Text | None = None
     workspace: FilePath | None = None
     cwd: FilePath | None = None
-    env: dict[str, str] = field(default_factory=dict)
+    env: Environment = field(default_factory=dict)
     model: Text | ModelChoice | None = None
     runtime: Runtime = PythonRuntime()
     subagents: AgentSubagents = AgentSubagents()

@@ -39,6 +39,11 @@ def structs_in(kind: inspect.Type) -> list[inspect.StructType]:
     return [bare for part in members(kind) if isinstance(bare := plain(part), inspect.StructType)]
 
 
+def is_text(value: str) -> bool:
+    """Whether a string can leave this process: no NUL (execve(2)), no lone surrogate (bytes that are not UTF-8)."""
+    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def fits(kind: inspect.Type, value: object) -> bool:
     """Whether a plain value (neither table nor list) is of this kind."""
     match plain(kind):
@@ -53,7 +58,7 @@ def fits(kind: inspect.Type, value: object) -> bool:
                 return False
             return (low is None or value >= low) and (high is None or value <= high)
         case inspect.StrType(min_length=shortest, pattern=pattern):
-            if not isinstance(value, str) or len(value) < (shortest or 0):
+            if not isinstance(value, str) or not is_text(value) or len(value) < (shortest or 0):
                 return False
             return pattern is None or re.search(pattern, value) is not None
         case _:

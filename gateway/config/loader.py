@@ -13,6 +13,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from gateway.config.assemble import assemble
+from gateway.config.exposure import exposures
 from gateway.config.layers import Layer, environment_layers, override_layers
 from gateway.config.parse import MAX_TEXT, parse
 from gateway.config.problem import ConfigError, Problem
@@ -47,7 +48,11 @@ def load(
     anchor = _anchor(source.parent if source else None, environ)
     origin = str(source) if source else "defaults"
     settings, more = assemble(tree, layers, environ=environ, origin=origin, anchor=anchor)
-    return Loaded(settings, (*warnings, *more), source)
+    exposed = list(exposures(source, settings)) if source else []
+    if exposed and settings.supervisor.uids:
+        hint = "an agent could make itself an operator; move the file or close its directory"
+        raise ConfigError([Problem("", said, "a file no agent can write", hint, origin) for said in exposed])
+    return Loaded(settings, (*warnings, *more, *(f"{source}: {said}" for said in exposed)), source)
 
 
 def find(path: Path | None, environ: Mapping[str, str], root: Path = Path("/")) -> Path | None:
@@ -125,8 +130,6 @@ def in_container(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
 
 def _anchor(base: Path | None, environ: Mapping[str, str]) -> Anchor:
     def absolute(text: str) -> str:
-        if "\0" in text:
-            raise ValueError("a path holds no NUL character")
         if not text.startswith("~"):
             return _from(base, text)
         home = environ.get("HOME", "")

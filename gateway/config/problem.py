@@ -69,7 +69,7 @@ def fold(word: str) -> str:
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word a misspelt one most likely meant, or None."""
     folded: dict[str, str] = {fold(name): name for name in sorted(known)}
-    close = difflib.get_close_matches(fold(word[:100]), folded, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(fold(word[:100]), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None
 
 

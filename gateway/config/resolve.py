@@ -9,6 +9,7 @@ import grp
 import os
 import pwd
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -121,19 +122,18 @@ def read_host(settings: Settings) -> Host:
     unix = settings.gateway.unix
     _look_up(users, unix.operators, lambda name: pwd.getpwnam(name).pw_uid)
     _look_up(groups, (unix.operator_group,), lambda name: grp.getgrnam(name).gr_gid)
-    return Host(users, groups, tuple(_sub_ids(Path("/etc/subuid"))), os.geteuid(), os.getegid())
+    return Host(users, groups, tuple(sub_ids(Path("/etc/subuid"))), os.geteuid(), os.getegid())
 
 
 def _look_up(known: dict[str, int], names: tuple[int | str | None, ...], number_of: Callable[[str], int]) -> None:
     for name in names:
         if isinstance(name, str) and name not in known:
-            try:
+            with suppress(KeyError):  # the check names it
                 known[name] = number_of(name)
-            except (KeyError, ValueError):  # ValueError: a name with a NUL in it
-                continue
 
 
-def _sub_ids(path: Path) -> Iterator[tuple[int, int, str]]:
+def sub_ids(path: Path) -> Iterator[tuple[int, int, str]]:
+    """The ranges in a subuid(5) file: first, count, whose. No file means none; a line that is no range is skipped."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

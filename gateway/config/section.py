@@ -20,6 +20,9 @@ Uid = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 AgentId = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
 Scope = Literal["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"]
 
+Environment = dict[Annotated[str, Meta(pattern="^[^=]+$")], str]
+"""Variables for a process; a name holds no `=` (environ(7))."""
+
 HIDDEN = "<hidden>"
 """Stands for a secret wherever a value is shown to a person."""
 

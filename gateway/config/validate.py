@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from msgspec import inspect
 
-from gateway.config.kinds import ROOT, choices, describe, elsewhere, fits, is_path, members, plain, structs_in
+from gateway.config.kinds import ROOT, choices, describe, elsewhere, fits, is_path, is_text, members, plain, structs_in
 from gateway.config.known import known_beside
 from gateway.config.problem import Problem, did_you_mean, nearest, shown
 from gateway.config.rules import rule_problems
@@ -74,8 +74,7 @@ class _Walk:
         for part in members(kind):
             if fits(part, value):
                 return self._absolute(value, path) if is_path(part) and isinstance(value, str) else value
-        hint = did_you_mean(value, choices(kind)) if isinstance(value, str) else ""
-        return self._refuse(path, shown(value, path), describe(kind), hint)
+        return self._refuse(path, shown(value, path), describe(kind), _hint(kind, value))
 
     def _mapping(self, kind: inspect.Type, value: dict[str, object], path: str) -> object:
         for part in members(kind):
@@ -92,7 +91,9 @@ class _Walk:
             if not fits(kind.key_type, key):
                 lower = key.strip().lower().replace(" ", "-")
                 hint = f'did you mean "{lower}"?' if fits(kind.key_type, lower) else ""
-                self._refuse(f"{path}.{key}", f'the key "{key}"', f"keys: {describe(kind.key_type)}", hint)
+                self._refuse(
+                    f"{path}.{key}", f'the key "{key}"', describe(kind.key_type).replace("a string", "a key", 1), hint
+                )
         return {key: self.value(kind.value_type, value, f"{path}.{key}") for key, value in tree.items()}
 
     def _tagged(self, tables: list[inspect.StructType], tree: dict[str, object], path: str) -> object:
@@ -136,3 +137,9 @@ class _Walk:
         other = None if meant else elsewhere(key)
         hint = f'did you mean "{meant}"?' if meant else f"did you mean {other}?" if other else ""
         self._refuse(path, "an unknown key", ", ".join(fields) or "no keys", hint)
+
+
+def _hint(kind: inspect.Type, value: object) -> str:
+    if not isinstance(value, str):
+        return ""
+    return did_you_mean(value, choices(kind)) if is_text(value) else "it holds a NUL or something that is not UTF-8"

@@ -1,6 +1,8 @@
 """The order of layers, whole or not at all, and a problem named after the layer it came from."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.config.assemble import assemble
 from gateway.config.layers import Layer
@@ -66,3 +68,31 @@ def test_a_variables_text_in_the_environment_layer_is_taken_literally():
 def test_an_unserved_key_in_a_layer_is_warned_about_too():
     layer = Layer(("cron", "enabled"), True, "environment")
     assert assemble({}, [layer], environ={})[1] == ["cron: known to OpenClaw, not served here; ignored"]
+
+
+WORDS = """agents list entries defaults agentDefaults subagents spawnTimeoutMs id logging maxFileBytes maxBytes gateway
+    auth token source channels main env runtime type"""
+KEYS = st.sampled_from(WORDS.split())
+TEXTS = st.sampled_from(["main", "env", "${HOME}", "$${X}", "${GONE}", "~"])
+VALUES = st.none() | st.booleans() | st.integers() | TEXTS
+TREES = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4))
+
+
+@given(st.dictionaries(KEYS, TREES, max_size=4), KEYS, VALUES)
+def test_any_tree_and_layer_load_or_are_refused_and_nothing_else(tree, key, value):
+    layer = Layer(("agents", key), value, "flag")
+    try:
+        settings, _ = assemble(tree, [layer], environ={"HOME": "/h"})
+    except ConfigError as refused:
+        lines = str(refused).splitlines()
+    else:
+        lines = list(settings.agents.entries)
+    assert lines
+
+
+def test_a_configuration_in_todays_spelling_and_in_the_older_one_is_the_same():
+    today, _ = assemble({"agents": {"entries": {"a": {"cwd": "/x"}}}, "logging": {"maxBytes": 70000}}, environ={})
+    older, _ = assemble(
+        {"agents": {"list": [{"id": "a", "cwd": "/x"}]}, "logging": {"maxFileBytes": 70000}}, environ={}
+    )
+    assert today == older

@@ -1,6 +1,7 @@
 """The command as the supervisor starts it: one document on stdout, or problems on stderr and exit 78."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,14 @@ from gateway.config import settings_from_resolved
 def run(tmp_path: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-I", "-m", "gateway.config", "--resolve", *arguments]
     return subprocess.run(command, cwd="/", env={"HOME": str(tmp_path), **environ}, capture_output=True, timeout=30)
+
+
+def test_a_variable_that_is_not_utf_8_is_a_problem_and_not_a_traceback(tmp_path):
+    answer = run(tmp_path, PEERGATE_GATEWAY_TOKEN=os.fsdecode(b"caf\xe9"))
+    assert (answer.returncode, answer.stdout) == (78, b"")
+    assert answer.stderr.startswith(
+        b"peergate: environment PEERGATE_GATEWAY_TOKEN: gateway.auth.token: found a string;"
+    )
 
 
 def test_a_file_flags_and_environment_become_one_document(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config import ConfigError, Loaded, settings_from_resolved
 from gateway.config.document import Resolved
-from gateway.config.resolve import Host, read_host, resolve
+from gateway.config.resolve import Host, read_host, resolve, sub_ids
 from gateway.config.validate import validate
 
 HOST = Host(
@@ -125,7 +125,16 @@ def test_every_unknown_name_is_reported():
     assert len(caught.value.problems) == 3
 
 
+def test_subordinate_ids_are_read_line_by_line_and_nonsense_is_skipped(tmp_path):
+    file = tmp_path / "subuid"
+    file.write_text("alice:100000:65536\n\n# no\nbob:x:1\n1000:200000:10\n")
+    assert list(sub_ids(file)) == [(100000, 65536, "alice"), (200000, 10, "1000")]
+    assert list(sub_ids(tmp_path / "none")) == []
+
+
 def test_this_machines_accounts_are_read():
-    host = read_host(loaded({"gateway": {"unix": {"operators": ["no such user"], "operatorGroup": "none\0"}}}).settings)
+    host = read_host(
+        loaded({"gateway": {"unix": {"operators": ["no such user"], "operatorGroup": "no such group"}}}).settings
+    )
     assert (host.users["root"], host.groups["root"]) == (0, 0)
     assert "no such user" not in host.users

@@ -17,13 +17,23 @@ def test_the_schema_describes_the_file_for_an_editor():
     schema = json_schema()
     definitions = schema["$defs"]
     assert schema["$schema"].startswith("https://json-schema.org/")
-    assert set(definitions["Settings"]["properties"]) == {
-        "$schema", "gateway", "agents", "tools", "session", "supervisor", "logging",
-    }  # fmt: skip
+    assert {"$schema", "gateway", "agents", "tools", "session", "supervisor", "logging"} <= set(
+        definitions["Settings"]["properties"]
+    )
     assert definitions["Settings"]["additionalProperties"] is False
     assert definitions["Gateway"]["properties"]["port"]["maximum"] == 65535
     assert definitions["Unix"]["properties"]["foreign"]["description"]
     assert all(definition.get("description") for definition in definitions.values())
+
+
+def test_an_editor_accepts_what_a_start_accepts():
+    definitions = json_schema()["$defs"]
+    assert {"channels", "cron", "models", "agentDefaults"} <= set(definitions["Settings"]["properties"])
+    assert "heartbeat" in definitions["AgentDefaults"]["properties"]
+    assert "skills" in definitions["Agent"]["properties"]
+    assert "deny" in definitions["AgentTools"]["properties"]
+    assert "list" in definitions["Agents"]["properties"]
+    assert "channels" not in definitions["Gateway"]["properties"]
 
 
 def test_the_schema_is_the_same_on_every_machine_and_is_json():
