@@ -90,12 +90,12 @@ class UnixLink:
             if bodies := self._cut(most):
                 return bodies
         while True:
-            await trio.lowlevel.wait_readable(self._sock)
             try:
+                await trio.lowlevel.wait_readable(self._sock)
                 size = self._read()
             except BlockingIOError:
                 continue
-            except OSError as error:
+            except (OSError, trio.ClosedResourceError) as error:
                 raise LinkLost(str(error)) from error
             if not size:
                 return []
@@ -175,7 +175,10 @@ class UnixLink:
     async def flush(self) -> None:
         """Wait until the kernel has taken everything. Raises LinkLost."""
         while self._outbox:
-            await trio.lowlevel.wait_writable(self._sock)
+            try:
+                await trio.lowlevel.wait_writable(self._sock)
+            except trio.ClosedResourceError as error:
+                raise LinkLost(str(error)) from error
             self._send_outbox()
 
     def close(self) -> None:
