@@ -1,0 +1,92 @@
+"""Who owns a directory: one supervisor at a time, by flock(2) on the state directory's `lock` file and on the runtime
+directory itself.
+
+Owns: that exclusion. The kernel releases a lock with its holder's last descriptor, so what the file says is only for
+people: a stale text never refuses anybody, and no pid in it is ever signalled. Children do not inherit the descriptors
+(CLOEXEC): they end with the supervisor (PDEATHSIG), and a gateway that lingers is fenced by the database's epoch."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import trio
+
+RETRY_SECONDS = 0.2
+
+
+class Locked(Exception):
+    """Somebody else owns the directory; the text names them and says what to do."""
+
+
+def describe_ourselves() -> dict[str, Any]:
+    """What the lock file says of its holder."""
+    return {"pid": os.getpid(), "started": time.time(), "command": " ".join([sys.executable, *sys.argv])}
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["started"]))
+        return f"pid {int(holder['pid'])}, since {since}: {holder['command']}"
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return "another process"
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Lock:
+    """Both locks of one supervisor; a context manager that gives them back. The directories exist already."""
+
+    def __init__(self, state_dir: str, runtime_dir: str) -> None:
+        self._state_dir, self._runtime_dir = state_dir, runtime_dir
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.open(os.path.join(state_dir, "lock"), flags, 0o600)
+        self._directory = os.open(runtime_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def take_nowait(self) -> None:
+        """Both or none. Raises Locked."""
+        if not _try(self._file):
+            raise Locked(
+                f"the state directory {self._state_dir} is in use ({_holder(self._file)}). "
+                "Stop that one with `peergate stop`, wait for it with --wait, or choose another --state-dir."
+            )
+        if not _try(self._directory):
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            raise Locked(
+                f"the runtime directory {self._runtime_dir} is in use by a system with another state directory. "
+                f"Choose another --runtime-dir; {self._runtime_dir}/status.json tells whose it is."
+            )
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(describe_ourselves()).encode(), 0)
+
+    async def take(self) -> bool:
+        """Wait until both are ours; True."""
+        while True:
+            try:
+                self.take_nowait()
+            except Locked:
+                await trio.sleep(RETRY_SECONDS)
+            else:
+                return True
+
+    def close(self) -> None:
+        """Give them back."""
+        os.close(self._file)
+        os.close(self._directory)
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

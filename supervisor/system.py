@@ -1,0 +1,299 @@
+"""The running system as one thing: its doors, its line of code, its workers, its configuration; and how it starts,
+changes and ends.
+
+Owns: the order of those. `start` returns when the gateway is ready or has refused its configuration; `stop` when
+nothing is left."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import trio
+
+from supervisor import trees
+from supervisor.agents import Agents
+from supervisor.cgroups import Cgroups
+from supervisor.control import Control, Gift, make_take
+from supervisor.factory import Birth
+from supervisor.limits import SAMPLE_SECONDS
+from supervisor.line import Line
+from supervisor.logfile import Log
+from supervisor.machine import Phase
+from supervisor.messages import Notice
+from supervisor.notify import Notifier
+from supervisor.options import Options, doors_of
+from supervisor.report import snapshot_of, subjects_of
+from supervisor.settings import Resolved, Unresolved, needs_restart, resolve, sealed
+from supervisor.signals import Asked
+from supervisor.sockets import Doors, UnsafePlace
+from supervisor.spawn import SpawnTable
+from supervisor.status import StatusFile
+from supervisor.uids import Uids
+from supervisor.upgrade import upgrade
+from supervisor.whois import Whois
+from supervisor.worker import Around
+
+DOOR_SECONDS = 2 * SAMPLE_SECONDS
+FRESH_SECONDS = 10.0
+KILL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a system stands on, made before it and closed after it. `environment` is what children start with,
+    `own_filters` how many seccomp filters we have; `recheck` raises UnsafePlace for a configuration whose places are
+    not safe."""
+
+    options: Options
+    table: SpawnTable
+    doors: Doors
+    log: Log
+    notifier: Notifier
+    asked: Asked
+    environment: Mapping[str, str]
+    own_filters: int
+    cgroups: Cgroups | None
+    recheck: Callable[[Resolved], None]
+
+
+class System:
+    """One system, from opened doors to closed ones."""
+
+    def __init__(self, ground: Ground, resolved: Resolved) -> None:
+        self.ground, self.resolved = ground, resolved
+        self.stopping = False
+        self.since = time.time()
+        self.nursery: trio.Nursery | None = None
+        self._busy = trio.Lock()
+        table, log, filters = ground.table, ground.log, ground.own_filters
+        self.status = StatusFile(ground.options.runtime_dir, lambda: snapshot_of(self), log)
+        self.control = Control(table, Whois(table, filters), log, self._gift, lambda: subjects_of(self))
+        self.control.on_change = self.status.changed
+        self.agents = Agents(
+            settings=resolved.settings,
+            around=Around(table, log, filters),
+            socket=os.path.join(ground.options.runtime_dir, "agents.sock"),
+            uids=Uids(ground.options.state_dir),
+            new_birth=self._birth,
+            tell=self.control.tell,
+            on_change=self.status.changed,
+            cgroups=ground.cgroups,
+        )
+        self.control.attach(self.agents)
+        self.line = self.new_line(1)
+        self.lines = [self.line]
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Start everything below `nursery`; return when the gateway is ready, gives up (exit 78), or a stop is asked
+        for."""
+        self.nursery = nursery
+        for task in (
+            self.status.serve,
+            self._reap_orphans,
+            self._pet,
+            self._watch_doors,
+            self._reload_when_asked,
+            self._upgrade_when_asked,
+        ):
+            nursery.start_soon(task)
+        await nursery.start(self.agents.run)
+        await nursery.start(self.line.run)
+        self.line.allowed.set()
+        if self.line.uses_zygote:
+            self.line.prepare()
+        self.line.gateway.want_up()
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(self._cancel_on_stop, waiting.cancel_scope)
+            await self.line.gateway.wait_for(Phase.READY, Phase.FAILED)
+            waiting.cancel_scope.cancel()
+        if self.line.gateway.unit.phase is Phase.READY:
+            self._announce()
+
+    async def wait_for_end(self) -> None:
+        """Wait for a reason to stop: a signal, or a gateway that will not run with this configuration."""
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(self._cancel_on_stop, waiting.cancel_scope)
+            while True:
+                line = self.line
+                await line.gateway.wait_for(Phase.FAILED)
+                if line is self.line and not self._busy.locked():
+                    waiting.cancel_scope.cancel()
+                await trio.sleep(0.1)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the gateway said that the configuration is wrong."""
+        return self.line.gateway.unit.phase is Phase.FAILED
+
+    async def stop(self) -> None:
+        """Everything, in order and in `stop_seconds`; killed when they are over or a second signal asks for it."""
+        self.stopping = self.agents.stopping = True
+        self.ground.notifier.stopping("stopping")
+        self.status.write_now()
+        seconds = self.resolved.settings.stop_seconds
+        with trio.CancelScope() as killing:
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._kill_when_asked, seconds, killing)
+                await self._stop_in_order(seconds)
+                watching.cancel_scope.cancel()
+        await trees.sweep(self.ground.table.known_pids, self.ground.own_filters)
+
+    async def _stop_in_order(self, seconds: float) -> None:
+        self.line.spares.want = 0
+        self.line.spares.drop()
+        self.control.drain("the system stops")
+        await self.agents.stop_all(seconds / 2)
+        await self.line.stop()
+
+    async def _kill_when_asked(self, seconds: float, killing: trio.CancelScope) -> None:
+        with trio.move_on_after(seconds):
+            await self.ground.asked.kill.wait()
+        self.ground.log.warning(
+            "not everything stopped in time" if not self.ground.asked.kill.is_set() else "killing everything"
+        )
+        self.agents.kill_all_now()
+        self.line.kill_now()
+        killing.deadline = trio.current_time() + KILL_SECONDS
+
+    async def _cancel_on_stop(self, scope: trio.CancelScope) -> None:
+        await self.ground.asked.stop.wait()
+        scope.cancel()
+
+    # --- changes
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self.ground.asked.reload.wait()
+            self.ground.asked.reload = trio.Event()
+            self.ground.notifier.reloading()
+            async with self._busy:
+                await self.reload()
+            self.ground.notifier.ready("ready")
+
+    async def reload(self) -> None:
+        """Read the configuration again; a wrong one changes nothing."""
+        try:
+            resolved = await resolve(self.ground.options.config, self.ground.options.overrides, self.ground.table)
+            self.ground.recheck(resolved)
+        except (Unresolved, UnsafePlace) as error:
+            self.ground.log.error(f"the configuration was not reloaded, the old one stays: {error}")
+            self.control.tell(Notice("error", "CONFIG_INVALID", str(error)[:4000], fix="peergate config validate"))
+            return
+        for key in needs_restart(self.resolved.settings, resolved.settings):
+            self.ground.log.warning(f"{key} changed: it counts after a restart")
+        for warning in resolved.warnings:
+            self.ground.log.warning(warning)
+        self.resolved = resolved
+        self.agents.settings = resolved.settings
+        self.ground.log.level = resolved.settings.log_level
+        self.line.spares.want = resolved.settings.warm_spares
+        document = sealed(resolved.document)
+        try:
+            self.control.reload(document)
+        finally:
+            os.close(document)
+        self.ground.log.info("configuration reloaded", source=resolved.source)
+        self.status.changed()
+
+    async def _upgrade_when_asked(self) -> None:
+        while True:
+            await self.ground.asked.upgrade.wait()
+            self.ground.asked.upgrade = trio.Event()
+            async with self._busy:
+                await upgrade(self)
+
+    # --- what runs beside
+
+    def _announce(self) -> None:
+        self.line.warm(self.resolved.settings.warm_spares)
+        self.status.write_now()
+        self.ground.notifier.ready("ready")
+        self.ground.log.info(
+            "ready",
+            doors=list(self.ground.doors.listeners),
+            state=self.ground.options.state_dir,
+            configuration=self.resolved.source,
+        )
+        if self.ground.options.ready_fd is not None:
+            try:
+                os.write(self.ground.options.ready_fd, b"ready\n")
+            except OSError as error:
+                self.ground.log.warning(f"nobody reads --ready-fd: {error}")
+            os.close(self.ground.options.ready_fd)
+
+    async def _reap_orphans(self) -> None:
+        while True:
+            await self.ground.asked.child.wait()
+            self.ground.asked.child = trio.Event()
+            await trees.sweep(self.ground.table.known_pids, self.ground.own_filters)
+
+    async def _pet(self) -> None:
+        while self.ground.notifier.watchdog is not None:
+            silent = self.control.silent_for()
+            if silent is None or silent < FRESH_SECONDS:
+                self.ground.notifier.pet()
+            await trio.sleep(self.ground.notifier.watchdog)
+
+    async def _watch_doors(self) -> None:
+        while True:
+            await trio.sleep(DOOR_SECONDS)
+            try:
+                broken = self.ground.doors.check()
+            except (UnsafePlace, OSError) as error:
+                self.ground.log.error(f"a door is broken and cannot be opened again: {error}")
+                continue
+            if broken and not self.stopping:
+                self.ground.log.error(
+                    f"somebody removed or shut down {', '.join(broken)}: opened again, the gateway starts anew with it"
+                )
+                self.line.gateway.want_down()
+                self.line.gateway.want_up()
+                self.status.changed()
+
+    # --- what others ask for
+
+    async def _birth(self) -> Birth:
+        return await self.line.birth()
+
+    def new_line(self, number: int) -> Line:
+        """A line for the code as it is on disk now; nothing of it runs yet."""
+        line = Line(
+            number,
+            self.resolved.settings,
+            self.ground.options.targets,
+            self.ground.environment,
+            self.ground.table,
+            self.control,
+            self.ground.log,
+        )
+        line.gateway.on_change = line.zygote.on_change = self.status.changed
+        return line
+
+    def _gift(self, generation: int) -> Gift:
+        names = list(self.ground.doors.listeners)
+        document = sealed(self.resolved.document)
+        take = make_take(
+            generation,
+            names,
+            self.ground.options.state_dir,
+            self.ground.options.runtime_dir,
+            os.getpid(),
+            self.ground.log.path,
+            self.ground.own_filters,
+        )
+        return Gift(
+            take,
+            [*(self.ground.doors.listeners[name].fileno() for name in names), document],
+            lambda: os.close(document),
+        )
+
+    def door_paths(self) -> dict[str, str]:
+        """The open doors: name and path below the runtime directory."""
+        return {
+            door.name: door.path
+            for door in doors_of(self.resolved.settings)
+            if door.name in self.ground.doors.listeners
+        }
