@@ -1,0 +1,118 @@
+"""What the gateway does, behind its handlers: the services, opened and closed as one bundle.
+
+Owns the bundle `Services`; `open_services` is the only way to get one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from gateway.config.settings import Settings
+from gateway.services.engine import Engine
+from gateway.services.housekeeping import keep_house
+from gateway.services.idempotency import Idempotency
+from gateway.services.leases import Leases
+from gateway.services.ports import Publisher, Supervisor
+from gateway.services.recovery import recover
+from gateway.services.refusals import Refusals
+from gateway.services.runs import Runs
+from gateway.services.sessions import Sessions
+from gateway.services.workers import Workers
+from gateway.store.database import Database, open_database
+
+DATABASE = "peergate.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What the gateway knows of itself. `started_ms`: wall clock; `epoch` counts gateway starts on this database."""
+
+    generation: int
+    epoch: int
+    started_ms: float
+    version: str
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything a handler or tool may use. `clock` gives wall milliseconds."""
+
+    settings: Settings
+    database: Database
+    sessions: Sessions
+    runs: Runs
+    leases: Leases
+    workers: Workers
+    idempotency: Idempotency
+    refusals: Refusals
+    hub: Publisher
+    supervisor: Supervisor
+    clock: Callable[[], float]
+    info: Info
+    engine: Engine = field(repr=False)
+    counters: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    """Set by the composition root: `connections` -> how many are open; `status` -> doors and such for the `status`
+    answer."""
+
+    def reload(self, settings: Settings) -> None:
+        """Use new settings from now on; runs in progress keep their deadlines."""
+        self.settings = settings
+        self.engine.settings = settings
+        self.engine.pump()
+
+    def drain(self, reason: str) -> None:
+        """Accept no new work and start none; runs in progress go on."""
+        self.engine.draining = reason
+
+
+def wall_ms() -> float:
+    """Milliseconds since the epoch."""
+    return time.time() * 1000
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings,
+    state_dir: Path,
+    link: Supervisor,
+    hub: Publisher,
+    live_rows: list[dict[str, Any]],
+    generation: int,
+    *,
+    quarantined: Sequence[str] = (),
+    clock: Callable[[], float] = wall_ms,
+) -> AsyncIterator[Services]:
+    """Open the database, raise the epoch, recover what earlier gateways left, and run the engine until the block ends.
+
+    The caller routes what the supervisor says: `services.workers.exited`, `services.runs.quarantined`,
+    `services.reload`,
+    `services.drain`. A database that a newer gateway has taken, or that memory could not follow, ends the block with
+    that error."""
+    async with open_database(state_dir / DATABASE) as database:
+        async with trio.open_nursery() as nursery:
+            engine = Engine(database, settings, link, hub, clock, nursery)
+            nursery.start_soon(_fail_when_broken, database)
+            nursery.start_soon(engine.timers.serve)
+            nursery.start_soon(keep_house, engine)
+            info = Info(generation, database.epoch, clock(), importlib.metadata.version("peergate"))
+            services = Services(
+                settings, database, Sessions(database, clock, lambda key: engine.board.current(key) is not None),
+                Runs(engine), Leases(engine), engine.workers, Idempotency(database, clock), Refusals(database, clock),
+                hub, link, clock, info, engine,
+            )  # fmt: skip
+            await recover(engine, live_rows, list(quarantined))
+            yield services
+            nursery.cancel_scope.cancel()
+
+
+async def _fail_when_broken(database: Database) -> None:
+    await database.broken.wait()
+    assert database.fault is not None
+    raise database.fault

@@ -1,0 +1,180 @@
+"""How a run ends, in one transaction: its row, the transcript, the session, the parent's announcement, the messages it
+was steered.
+
+Owns exactly-once: a run that has ended does not end again, and its announcement has a key made from its id. Also owns
+the cascade: what ends badly takes its unfinished children along."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from gateway.services import announce
+from gateway.services.admission import owner_of, place
+from gateway.services.changes import Change, Ended, Outcome, Queued, Said, SessionChanged
+from gateway.services.lanes import lane_of
+from gateway.services.run_state import Event, State, next_state
+from gateway.store import mailbox, runs, sessions
+from gateway.store.runs import RunRecord
+
+_SESSION_STATUS = {
+    State.DONE: "done",
+    State.FAILED: "failed",
+    State.TIMED_OUT: "timeout",
+    State.ABORTED: "killed",
+    State.INTERRUPTED: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one run ends. `unread` are mail ids its turn did not take; None: nobody knows, so all of them count as
+    unread. `quiet`: whoever would hear the announcement is being ended too. `cascade`: whether its
+    children end with it, unless it is done."""
+
+    event: Event
+    text: str | None = None
+    error: str | None = None
+    unread: Collection[int] | None = None
+    quiet: bool = False
+    cascade: bool = True
+    by_worker: bool = False
+
+
+def end(db: sqlite3.Connection, run_id: str, ending: Ending, now: float) -> list[Change]:
+    """End a run. No changes when it is unknown, has ended, or the event means nothing in its state."""
+    run = runs.get(db, run_id)
+    state = next_state(run.state, ending.event) if run else None
+    if run is None or state is None:
+        return []
+    changes = _settle_steered(db, run, ending, now)
+    text = ending.text if ending.text is not None else partial_text(db, run) if state != State.DONE else None
+    reason = None if state == State.DONE else str(state)
+    run = runs.update(
+        db, run.id, state=state, ended_at=now, steering=0, text=text, error=ending.error, stop_reason=reason
+    )
+    mailbox.mark(db, run.id, mailbox.DONE)
+    if text and (said := sessions.add_message(db, run.session, now, "assistant", text, run.id, None, reason)):
+        changes.append(Said(said))
+    sessions.update(
+        db, run.session, status=_SESSION_STATUS[state], updated_at=now, last_run=run.id, last_error=ending.error
+    )
+    changes.append(Ended(run, ending.by_worker))
+    if not ending.quiet:
+        changes += _announce(db, run, now)
+    if ending.cascade and state != State.DONE:
+        changes += _end_children(db, run, now)
+    return [*changes, *clean_up(db, run), SessionChanged(run.session, "done" if state == State.DONE else "error")]
+
+
+def partial_text(db: sqlite3.Connection, run: RunRecord) -> str | None:
+    """What a turn had said when it was cut short."""
+    events = runs.stream_of(db, run.id, run.attempt, "assistant")
+    return "".join(str(data.get("delta", "")) for data in events if isinstance(data, dict)) or None
+
+
+def deliver(db: sqlite3.Connection, run_id: str, how: str, now: float) -> list[Change]:
+    """End a run whose message reached somebody another way; `how` is its stop reason."""
+    run = runs.get(db, run_id)
+    if run is None or next_state(run.state, Event.DELIVERED) is None:
+        return []
+    run = runs.update(db, run_id, state=State.DONE, ended_at=now, stop_reason=how)
+    return [Ended(run)]
+
+
+def abort(
+    db: sqlite3.Connection, roots: Collection[str], reason: str, now: float, *, above: str | None = None
+) -> Outcome[list[str]]:
+    """End runs and everything that descends from them. The ids of what was ended. `above`: the run whose end is the
+    reason; its session is not told of the children that end with it."""
+    targets: dict[str, RunRecord] = {}
+    stack = [run for root in roots if (run := runs.get(db, root)) and run.ended_at is None]
+    while stack:
+        run = stack.pop()
+        if run.id not in targets:
+            targets[run.id] = run
+            stack += runs.unfinished_children_of_run(db, run.id)
+            if run.kind == "task":  # whatever goes on in a child's session belongs to that child
+                stack += runs.unfinished_of_session(db, run.session)
+                stack += runs.unfinished_children_of_session(db, run.session)
+    sessions_hit = {run.session for run in targets.values()}
+    changes: list[Change] = []
+    # Queued ones first: else a message given to a turn that ends would come back as unread and be queued again.
+    for run in sorted(targets.values(), key=lambda one: (one.state not in (State.QUEUED, State.STARTING), one.seq)):
+        quiet = run.parent_session in sessions_hit or (above is not None and run.parent_run == above)
+        ending = Ending(Event.ABORTED, error=reason or "aborted", quiet=quiet, cascade=False)
+        changes += end(db, run.id, ending, now)
+    return Outcome(list(targets), changes)
+
+
+def lose(
+    db: sqlite3.Connection, run_id: str, spawn: str, why: str, now: float, *, repeatable: bool, most_attempts: int
+) -> list[Change]:
+    """The worker that had a run is gone: queue another attempt, or end it as interrupted with the true cause."""
+    run = runs.get(db, run_id)
+    if run is None or run.spawn != spawn or next_state(run.state, Event.LOST) is None:
+        return []
+    if repeatable and run.attempt < most_attempts:
+        run = runs.update(db, run.id, state=State.QUEUED, steering=0, spawn=None)
+        return [Queued(run, owner_of(db, run))]
+    if repeatable:
+        error = f"{why}; that was attempt {run.attempt} of {most_attempts}"
+    else:
+        error = f"{why}; a turn of this agent may have had effects and is not repeated by itself"
+    return end(db, run.id, Ending(Event.GIVEN_UP, error=error), now)
+
+
+def clean_up(db: sqlite3.Connection, run: RunRecord) -> list[Change]:
+    """Remove a session that was to be removed with its run, once nothing of it goes on any more."""
+    session = sessions.get(db, run.session)
+    if session is None or session.cleanup != "delete":
+        return []
+    if runs.unfinished_of_session(db, session.key) or runs.unfinished_children_of_session(db, session.key):
+        return []
+    sessions.delete(db, session.key)
+    return [SessionChanged(session.key, "delete")]
+
+
+def _settle_steered(db: sqlite3.Connection, run: RunRecord, ending: Ending, now: float) -> list[Change]:
+    """The messages a turn was given while it ran: read ones are done with it, unread ones get a turn of their own."""
+    changes: list[Change] = []
+    for mail in mailbox.taken_by(db, run.id):
+        own = runs.get(db, mail.run)
+        if own is None or own.ended_at is not None:
+            continue
+        if ending.unread is None or mail.id in ending.unread:
+            mailbox.mark(db, mail.run, mailbox.NEW)
+            changes.append(Queued(own, owner_of(db, own)))
+            continue
+        mailbox.mark(db, mail.run, mailbox.DONE, run.id)
+        if said := sessions.add_message(db, run.session, now, "user", mail.text, mail.run, mail.provenance):
+            changes.append(Said(said))
+        changes += deliver(db, mail.run, "steered", now)
+    return changes
+
+
+def _announce(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:
+    """Tell the parent, in the same transaction. A sub-agent's later turns (its own children's results) are told on as
+    well."""
+    session = sessions.get(db, run.session)
+    parent = run.parent_session if run.announces else None
+    if run.kind == "announce" and session is not None and session.spawned_by and run.text:
+        parent = session.spawned_by
+    target = sessions.get(db, parent) if parent else None
+    if target is None or announce.is_silent(run) or runs.get(db, announce.announce_id(run.id)):
+        return []
+    text, provenance = announce.announcement(run)
+    told = runs.insert(
+        db,
+        id=announce.announce_id(run.id), session=target.key, agent=target.agent, kind="announce",
+        lane=lane_of("subagent", target.spawn_depth) if target.spawn_depth else "main", state=State.QUEUED,
+        sender=run.session, label=run.label, task_name=run.task_name, created_at=now,
+    )  # fmt: skip
+    sessions.update(db, target.key, updated_at=now)
+    return [place(db, told, text, provenance, now, steer=True, created=True)]
+
+
+def _end_children(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:
+    children = [child.id for child in runs.unfinished_children_of_run(db, run.id)]
+    return abort(db, children, f"its parent run {run.state}", now, above=run.id).changes if children else []

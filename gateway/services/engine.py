@@ -1,0 +1,304 @@
+"""The engine: what memory knows of runs, and what happens next because of it.
+
+Owns the one way memory follows the disk: a step runs in a transaction, its changes are applied here in commit order,
+and then whatever may start is started. Nothing here polls or sleeps on the way of a turn."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import trio
+
+from gateway.config.settings import Settings
+from gateway.protocol.errors import Refusal
+from gateway.services import endings, turns
+from gateway.services.board import Active, Board, active_of
+from gateway.services.changes import Change, Ended, Leased, Outcome, Queued, Said, SessionChanged, Steered
+from gateway.services.endings import Ending
+from gateway.services.holds import Holds
+from gateway.services.lanes import Lanes, caps_of
+from gateway.services.news import News
+from gateway.services.ports import Publisher, Supervisor
+from gateway.services.run_state import Event, State
+from gateway.services.timers import Timers
+from gateway.services.workers import Seat, Workers, how_it_ended
+from gateway.store import sessions
+from gateway.store.database import Database
+from supervisor.messages import Exited
+
+T = TypeVar("T")
+log = logging.getLogger("gateway.engine")
+
+MAX_ATTEMPTS = 3
+"""A run whose worker died is tried so often in all; then it is interrupted."""
+LET_GO_SECONDS = 5.0
+"""How long a worker may take to let go of a run that was ended; then it is ended itself."""
+RETRY_WRITE_SECONDS = 1.0
+"""A step nobody waits for is tried again after this when the disk refuses it."""
+
+
+class Engine:
+    """Board, lanes, seats and deadlines, moved by changes."""
+
+    def __init__(
+        self, database: Database, settings: Settings, supervisor: Supervisor, hub: Publisher,
+        clock: Callable[[], float], nursery: trio.Nursery,
+    ) -> None:  # fmt: skip
+        self.database = database
+        self.settings = settings
+        self.supervisor = supervisor
+        self.clock = clock
+        self.news = News(hub)
+        self.board = Board()
+        self.lanes = Lanes(lambda lane: self._cap(lane))
+        self.timers = Timers()
+        self.holds = Holds()
+        self.workers = Workers(supervisor, hub, nursery, self._worker_gone, self._agent_refused)
+        self.draining: str | None = None
+        self.waiters: dict[str, trio.Event] = {}
+        self.results: dict[str, trio.Event] = {}
+        self._nursery = nursery
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    async def commit(self, step: Callable[[sqlite3.Connection], Outcome[T]]) -> T:
+        """Run a step and follow it; returns its value once it is on disk and known here."""
+        outcome = await self.database.write(step, then=lambda done: self.apply(done.changes))
+        return outcome.value
+
+    def insist(self, step: Callable[[sqlite3.Connection], list[Change]]) -> None:
+        """A step that must happen and that nobody waits for: tried until the disk takes it."""
+        self._nursery.start_soon(self._insist, step)
+
+    async def _insist(self, step: Callable[[sqlite3.Connection], list[Change]]) -> None:
+        while True:
+            try:
+                await self.database.write(step, then=self.apply)
+            except Refusal as refusal:
+                log.error("not stored, will be tried again: %s", refusal)
+                await trio.sleep(RETRY_WRITE_SECONDS)
+            else:
+                return
+
+    def apply(self, changes: list[Change]) -> None:
+        """Follow what a transaction did, then start whatever may start. Runs in commit order."""
+        for change in changes:
+            match change:
+                case Queued():
+                    self._queued(change)
+                case Steered():
+                    self._steered(change)
+                case Leased():
+                    self._leased(change)
+                case Ended():
+                    self._ended(change)
+                case Said():
+                    self.news.said(change.message)
+                case SessionChanged():
+                    self._session_changed(change)
+        self.pump()
+
+    def _queued(self, change: Queued) -> None:
+        run = self._on_board(change.run.id) or active_of(change.run, change.owner)
+        self._set_back(run)
+        run.attempt = change.run.attempt
+        self.board.add(run)
+        if change.created and self.holds.unstop(run.agent):
+            self.unpark(run.agent)
+        self.enqueue(run)
+
+    def _steered(self, change: Steered) -> None:
+        run = self._on_board(change.run.id) or active_of(change.run, change.owner)
+        self._set_back(run)
+        run.host = change.host.id
+        self.board.add(run)
+        seat = self.workers.seat(change.host.spawn)
+        if seat is not None:
+            mail = {"id": change.mail.id, "message": change.mail.text, "provenance": change.mail.provenance}
+            seat.post("worker.steer", {"runId": change.host.id, "attempt": change.host.attempt, "mails": [mail]})
+
+    def _leased(self, change: Leased) -> None:
+        record = change.run
+        run = self._on_board(record.id)
+        assert run is not None, f"{record.id} was leased and is not on the board"
+        run.state, run.attempt, run.spawn, run.heard, run.waits = State.RUNNING, record.attempt, record.spawn, False, 0
+        self.timers.clear(("start", run.id))
+        self.watch_deadline(run.id, record.deadline_at)
+        self.news.started(run, record, self.clock())
+        seat = self.workers.seat(run.spawn)
+        if seat is None:  # it died while the lease was being written
+            self._lose(run, "its worker ended as it was given the run", repeatable=True)
+        else:
+            seat.holds = run.id
+
+    def _ended(self, change: Ended) -> None:
+        record = change.run
+        run = self.board.remove(record.id)
+        self.lanes.release(record.id)
+        self.holds.unpark(record.agent, record.id)
+        self.timers.clear(("start", record.id))
+        self.timers.clear(("run", record.id))
+        _wake(self.waiters.pop(record.id, None))
+        _wake(self.results.pop(record.parent_session or "", None))
+        if run is not None:
+            self.news.ended(run, record, self.clock())
+            if run.state is State.STARTING:
+                self.workers.dismiss(run.session)
+        seat = self.workers.seat(record.spawn)
+        if seat is not None and seat.holds == record.id:
+            self._end_turn(seat, record.id, record.state, record.error, by_worker=change.by_worker)
+
+    def _end_turn(self, seat: Seat, run_id: str, state: str, why: str | None, *, by_worker: bool) -> None:
+        if by_worker:
+            seat.holds = None
+            return
+        status = state if state in (State.ABORTED, State.TIMED_OUT) else "abandoned"
+        seat.post("worker.abort", {"runId": run_id, "status": status, "reason": why or state})
+        self.timers.set(("let go", seat.holder.spawn), LET_GO_SECONDS, partial(self._not_let_go, seat, run_id))
+
+    def _not_let_go(self, seat: Seat, run_id: str) -> None:
+        if seat.holds == run_id:
+            why = f"it did not let go of the ended run {run_id} within {LET_GO_SECONDS:.0f} s"
+            self.supervisor.stop_worker(seat.holder.spawn, why, 2.0)
+
+    def _session_changed(self, change: SessionChanged) -> None:
+        record = self.database.read(lambda db: sessions.get(db, change.key))
+        current = self.board.current(change.key)
+        self.news.session(change.key, change.reason, record, self.clock(), active=current is not None)
+
+    # --- starting -----------------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Start every run that may start."""
+        if self.draining is None:
+            for run_id in self.lanes.start():
+                run = self._on_board(run_id)
+                assert run is not None, f"{run_id} was in the lanes and is not on the board"
+                self._start(run)
+
+    def _start(self, run: Active) -> None:
+        run.state = State.STARTING
+        self.board.set_current(run)
+        if run.agent not in self.settings.agents.entries:
+            why = f"the agent {run.agent} is not configured any more (agents.entries)"
+            return self.fail(run.id, why)
+        self.database.post(lambda db: turns.note_state(db, run.id, Event.STARTED), lazy=True)
+        limit = self.settings.subagents_of(run.agent).spawn_timeout_ms
+        self.timers.set(("start", run.id), limit / 1000, partial(self._start_expired, run, limit))
+        self.workers.summon(run.agent, run.session)
+
+    def _start_expired(self, run: Active, limit_ms: int) -> None:
+        self.fail(
+            run.id,
+            f"the worker of agent {run.agent} did not connect within {limit_ms} ms "
+            f"(agents.defaults.subagents.spawnTimeoutMs): {self.workers.cause(run.session)}",
+        )
+
+    def fail(self, run_id: str, why: str) -> None:
+        """End a run that cannot be started."""
+        now = self.clock()
+        log.warning("run failed before it started", extra={"run": run_id, "reason": why})
+        self.insist(lambda db: endings.end(db, run_id, Ending(Event.FAILED, error=why), now))
+
+    def watch_deadline(self, run_id: str, deadline_ms: float | None) -> None:
+        """End the run when its time is over."""
+        if deadline_ms is not None:
+            left = (deadline_ms - self.clock()) / 1000
+            self.timers.set(("run", run_id), left, partial(self._expired, run_id))
+
+    def _expired(self, run_id: str) -> None:
+        now = self.clock()
+        why = "the turn took longer than it may (runTimeoutSeconds, else agents.defaults.timeoutSeconds)"
+        self.insist(lambda db: endings.end(db, run_id, Ending(Event.EXPIRED, error=why), now))
+
+    def enqueue(self, run: Active) -> None:
+        """Into the lanes; or what the agent's being held means for this run."""
+        why = self.holds.reason(run.agent)
+        if run.kind != "announce" and why is not None:
+            return self.fail(
+                run.id,
+                f"agent {run.agent} is in quarantine ({why}); to release it: peergate agents release {run.agent}",
+            )
+        if why is not None or self.holds.is_stopped(run.agent):
+            self.holds.park(run.agent, run.id)
+        else:
+            self.lanes.add(run.ticket)
+
+    def unpark(self, agent: str) -> None:
+        """Let an agent's parked runs queue again."""
+        for run_id in self.holds.take_parked(agent):
+            if run := self._on_board(run_id):
+                self.enqueue(run)
+
+    # --- losing -------------------------------------------------------------------------------------------------------
+
+    def _worker_gone(self, seat: Seat, message: Exited) -> None:
+        self.timers.clear(("let go", seat.holder.spawn))
+        run = self.board.current(seat.session)
+        if run is None:
+            return
+        if run.spawn == seat.holder.spawn:
+            # A worker that left in peace and had not said a word took the run as it was about to leave: nothing was
+            # begun.
+            unused = message.code == 0 and not run.heard
+            self._lose(run, f"its worker {how_it_ended(message)}", repeatable=unused or self.is_repeatable(run.agent))
+        elif run.state is State.STARTING:
+            self.workers.summon(run.agent, run.session)
+
+    def _lose(self, run: Active, why: str, *, repeatable: bool) -> None:
+        spawn, now = run.spawn or "", self.clock()
+        log.warning("run lost its worker", extra={"run": run.id, "session": run.session, "reason": why})
+        self.insist(
+            lambda db: endings.lose(db, run.id, spawn, why, now, repeatable=repeatable, most_attempts=MAX_ATTEMPTS)
+        )
+
+    def _agent_refused(self, agent: str, why: str) -> None:
+        """The supervisor says that an agent is in quarantine."""
+        self.quarantine(agent, why)
+
+    def quarantine(self, agent: str, why: str) -> None:
+        """Fail what waits for this agent, with the reason; announcements wait for its release."""
+        self.holds.quarantine(agent, why)
+        for run in self.board.of_agent(agent):
+            if run.state in (State.QUEUED, State.STARTING) and run.host is None:
+                self.put_back(run)
+
+    def put_back(self, run: Active) -> None:
+        """A run nobody has begun waits again: in its lane, or for its agent."""
+        self._set_back(run)
+        self.enqueue(run)
+
+    def is_repeatable(self, agent: str) -> bool:
+        """Whether a turn of this agent may be run again: python turns replay what they did, command turns only if they
+        say so."""
+        entry = self.settings.agents.entries.get(agent)
+        kind = type(entry.runtime).__name__ if entry else ""
+        return kind == "PythonRuntime" or bool(getattr(entry and entry.runtime, "retry_safe", False))
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    def _on_board(self, run_id: str) -> Active | None:
+        return self.board.get(run_id)
+
+    def _set_back(self, run: Active) -> None:
+        """Out of its lane, its session and its worker: it waits again."""
+        if run.state is State.STARTING:
+            self.timers.clear(("start", run.id))
+            self.workers.dismiss(run.session)
+        self.timers.clear(("run", run.id))
+        self.lanes.release(run.id)
+        self.board.set_back(run)
+        run.state, run.host, run.spawn, run.waits = State.QUEUED, None, None, 0
+
+    def _cap(self, lane: str) -> int:
+        defaults = self.settings.agents.defaults
+        return caps_of(defaults.max_concurrent, defaults.subagents.max_concurrent)(lane)
+
+
+def _wake(event: trio.Event | None) -> None:
+    if event is not None:
+        event.set()

@@ -1,0 +1,46 @@
+"""Answers kept by key, so that a call that is sent again is not done again.
+
+Owns how an answer is compared and stored. A key belongs to its scope (a session, or an operator's account)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from gateway.protocol.errors import invalid
+from gateway.services.work import Record
+from gateway.store import records
+from gateway.store.database import Database
+
+
+def keep(db: sqlite3.Connection, record: Record | None, now: float) -> None:
+    """Write an answer in the transaction that writes its effect. One recorded before under the key stays."""
+    if record is not None:
+        packed = json.dumps(record.result, separators=(",", ":"))
+        records.remember(db, record.scope, record.key, record.digest, packed, now)
+
+
+class Idempotency:
+    """Recorded answers; they are kept for 24 hours (`housekeeping`)."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def recall(self, scope: str, key: str, digest: str) -> Any | None:
+        """The recorded answer, or None. Raises Refusal INVALID_REQUEST when the key was used with other arguments."""
+        found = self._database.read(lambda db: records.recall(db, scope, key))
+        if found is None:
+            return None
+        if found[0] != digest:
+            raise invalid(
+                f'the idempotency key "{key[:128]}" was used with other arguments; use a new one for a new call'
+            )
+        return json.loads(found[1])
+
+    async def record(self, scope: str, key: str, digest: str, result: dict[str, Any]) -> None:
+        """Keep an answer whose effect is on disk already; the first one recorded stays."""
+        now = self._clock()
+        await self._database.write(lambda db: keep(db, Record(scope, key, digest, result), now))

@@ -1,0 +1,154 @@
+"""The worker's side of the engine: take a run, report, finish.
+
+Owns the hand-over: a run is in the hands of one worker process, and only the newest `worker.next` of that process
+waits."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import trio
+
+from gateway.protocol.calls.worker import Assignment, WorkerEmit, WorkerFinish
+from gateway.protocol.errors import Refusal, invalid, unavailable
+from gateway.services import endings, turns
+from gateway.services.changes import Outcome
+from gateway.services.endings import Ending
+from gateway.services.engine import Engine
+from gateway.services.run_state import HELD, Event, State, next_state
+from gateway.services.workers import Seat
+from gateway.store import runs
+from gateway.store.runs import RunEvent
+
+MAX_STATE_BYTES = 256 * 1024
+_FINISHES = {
+    "done": Event.SUCCEEDED,
+    "failed": Event.FAILED,
+    "aborted": Event.ABORTED,
+    "timed_out": Event.EXPIRED,
+}
+
+
+class Leases:
+    """Runs in workers' hands."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._database = engine.database
+
+    async def next_for(self, seat: Seat, holding: str | None, attempt: int) -> Assignment:
+        """The next run for this worker; waits for one. With `holding`, at once: whether that run is still its own."""
+        engine = self._engine
+        if holding is not None:
+            return self._resume(seat, holding, attempt)
+        turn = seat.turn = object()
+        seat.holds = seat.holds if self._is_held(seat) else None
+        while seat.turn is turn:
+            seat.wake = trio.Event()
+            current = engine.board.current(seat.session)
+            if current is not None and current.spawn == seat.holder.spawn and current.state in HELD:
+                # The answer of an earlier call was lost on its way: the same lease again.
+                if again := self._resumed(seat, current.id, None):
+                    return again
+            elif current is not None and current.state is State.STARTING:
+                if leased := await self._lease(seat, current.id):
+                    return leased
+                continue
+            await seat.wake.wait()
+        raise unavailable("a newer worker.next of this worker waits in its place")
+
+    async def _lease(self, seat: Seat, run_id: str) -> Assignment | None:
+        now = self._engine.clock()
+        timeout = self._engine.settings.agents.defaults.timeout_seconds
+        return await self._engine.commit(lambda db: turns.lease(db, run_id, seat.holder, now, timeout))
+
+    def _is_held(self, seat: Seat) -> bool:
+        """Whether the run in the worker's hands is still its own. If not, asking for the next one lets go of it."""
+        run = self._engine.board.get(seat.holds) if seat.holds else None
+        if run is not None and run.spawn == seat.holder.spawn and run.state in HELD:
+            return True
+        self._engine.timers.clear(("let go", seat.holder.spawn))
+        return False
+
+    def _resume(self, seat: Seat, holding: str, attempt: int) -> Assignment:
+        found = self._resumed(seat, holding, attempt)
+        if found is None:
+            return Assignment(run_id=holding, attempt=attempt, message="", provenance={}, abandoned=True)
+        seat.holds = holding
+        return found
+
+    def _resumed(self, seat: Seat, run_id: str, attempt: int | None) -> Assignment | None:
+        return self._database.read(lambda db: turns.resume(db, run_id, seat.holder.spawn, attempt))
+
+    async def emit(self, seat: Seat, report: WorkerEmit) -> dict[str, Any]:
+        """Write events; the answer says up to which number they are on disk."""
+        engine, now = self._engine, self._engine.clock()
+        events = [
+            RunEvent(report.seq + index, str(one.get("stream", "log")), one.get("data"))
+            for index, one in enumerate(report.events)
+        ]
+
+        def follow(new: list[RunEvent] | None) -> None:
+            run = engine.board.get(report.run_id)
+            if run is not None and new is not None:
+                run.heard = True
+                for one in new:
+                    engine.news.agent(run, one.stream, one.data, now)
+
+        spawn = seat.holder.spawn
+        new = await self._database.write(
+            lambda db: turns.emit(db, report.run_id, spawn, report.attempt, events, now), then=follow
+        )
+        if new is None:
+            raise self._not_yours(report.run_id)
+        return {"acked": report.seq + len(events) - 1}
+
+    async def finish(self, seat: Seat, report: WorkerFinish) -> dict[str, Any]:
+        """End a run as its worker says. Saying it again is fine; a run that was ended otherwise meanwhile is
+        refused."""
+        event = _FINISHES.get(report.status)
+        if event is None:
+            raise invalid(f'status "{report.status}" is not served, allowed: {", ".join(_FINISHES)}')
+        now = self._engine.clock()
+        ending = Ending(event, report.text, report.error, report.unread, by_worker=True)
+
+        def step(db: Any) -> Outcome[bool]:
+            if turns.held_by(db, report.run_id, seat.holder.spawn, report.attempt) is not None:
+                return Outcome(True, endings.end(db, report.run_id, ending, now))
+            run = runs.get(db, report.run_id)
+            ours = run is not None and run.spawn == seat.holder.spawn and run.attempt == report.attempt
+            return Outcome(ours and run is not None and run.state == next_state(State.RUNNING, event))
+
+        if not await self._engine.commit(step):
+            self._let_go(seat, report.run_id)
+            raise self._not_yours(report.run_id)
+        self._let_go(seat, report.run_id)
+        return {"ok": True, "runId": report.run_id}
+
+    def _let_go(self, seat: Seat, run_id: str) -> None:
+        if seat.holds == run_id:
+            seat.holds = None
+            self._engine.timers.clear(("let go", seat.holder.spawn))
+
+    async def steering(self, seat: Seat, run_id: str, *, open: bool) -> dict[str, Any]:
+        """Open or close a turn's steer channel. When the answer to closing arrives, every steered message has arrived
+        before it."""
+        if not await self._engine.commit(lambda db: turns.steering(db, run_id, seat.holder.spawn, open=open)):
+            raise self._not_yours(run_id)
+        return {"ok": True}
+
+    async def keep_state(self, seat: Seat, run_id: str, state: dict[str, Any]) -> dict[str, Any]:
+        """Replace the session's durable state."""
+        packed = json.dumps(state, separators=(",", ":"))
+        if len(packed.encode()) > MAX_STATE_BYTES:
+            raise invalid(f"the state is {len(packed.encode())} bytes as JSON, at most {MAX_STATE_BYTES} are kept")
+        now = self._engine.clock()
+        if not await self._database.write(lambda db: turns.keep_state(db, run_id, seat.holder.spawn, packed, now)):
+            raise self._not_yours(run_id)
+        return {"ok": True}
+
+    def _not_yours(self, run_id: str) -> Refusal:
+        record = self._database.read(lambda db: runs.get(db, run_id))
+        how = f"it is {record.state}" if record else "there is no such run"
+        return invalid(f"the run {run_id[:128]} is not this worker's (any more): {how}", code="NOT_YOURS", runId=run_id)

@@ -1,0 +1,74 @@
+"""What a new gateway makes of what earlier ones left: unfinished runs on disk, and the workers the supervisor says are
+alive.
+
+Owns the rule: a run whose worker is alive goes on, a run whose worker is gone is lost (another attempt, or
+interrupted), everything else queues again in the order it was accepted."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from gateway.services import endings
+from gateway.services.admission import owner_of
+from gateway.services.board import active_of
+from gateway.services.changes import Change
+from gateway.services.engine import MAX_ATTEMPTS, Engine
+from gateway.services.run_state import HELD, State
+from gateway.services.turns import Holder
+from gateway.store import mailbox, runs
+from gateway.store.runs import RunRecord
+
+log = logging.getLogger("gateway.recovery")
+
+
+async def recover(engine: Engine, live_rows: list[dict[str, Any]], quarantined: list[str]) -> None:
+    """Fill an empty engine. `live_rows`: {spawn, agent, session, pid, start}."""
+    for agent in quarantined:
+        engine.holds.quarantine(agent, "since before the gateway started")
+    live = {str(row["spawn"]): row for row in live_rows}
+    unfinished = await engine.database.read_slow(runs.unfinished)
+    going_on = {run.spawn: run for run in unfinished if run.state in HELD and run.spawn in live}
+    for spawn, row in live.items():
+        run = going_on.get(spawn)
+        holder = Holder(spawn, int(row["pid"]), int(row["start"]))
+        engine.workers.remember(holder, str(row["agent"]), str(row["session"]), run.id if run else None)
+    for run in unfinished:
+        _restore(engine, run, goes_on=run.spawn in going_on and going_on[run.spawn] is run)
+    gone = [run for run in unfinished if run.state in HELD and run.spawn not in going_on]
+    for run in gone:
+        await engine.database.write(_losing(engine, run), then=engine.apply)
+    engine.pump()
+    log.info("recovered", extra={"unfinished": len(unfinished), "goingOn": len(going_on), "lost": len(gone)})
+
+
+def _restore(engine: Engine, record: RunRecord, *, goes_on: bool) -> None:
+    """One row onto the board, and into the lanes unless it is in somebody's hands."""
+    run = active_of(record, engine.database.read(lambda db: owner_of(db, record)))
+    engine.board.add(run)
+    if goes_on:
+        run.state, run.heard = State.RUNNING, True
+        engine.lanes.hold(run.ticket)
+        engine.board.set_current(run)
+        engine.watch_deadline(run.id, record.deadline_at)
+        return
+    if record.state in HELD:
+        return  # its worker is gone; `lose` decides
+    run.state = State.QUEUED
+    mail = engine.database.read(lambda db: mailbox.of_run(db, record.id))
+    if mail is not None and mail.taken_by is not None:
+        run.host = mail.taken_by
+    else:
+        engine.enqueue(run)
+
+
+def _losing(engine: Engine, run: RunRecord) -> Any:
+    repeatable, now = engine.is_repeatable(run.agent), engine.clock()
+    why = "its worker was gone when the gateway started again"
+
+    def step(db: Any) -> list[Change]:
+        return endings.lose(
+            db, run.id, run.spawn or "", why, now, repeatable=repeatable, most_attempts=MAX_ATTEMPTS
+        )  # fmt: skip
+
+    return step

@@ -1,0 +1,226 @@
+"""The engine's front door: accept a message, wait for a run, end it, read how it stands.
+
+Owns nothing of its own: steps decide on disk, the engine moves memory. Every method that changes something returns
+after it is on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from gateway.protocol.errors import invalid, unavailable
+from gateway.protocol.limits import MAX_MESSAGE_CHARS
+from gateway.services import admission, endings, results, turns
+from gateway.services.changes import Outcome
+from gateway.services.engine import Engine
+from gateway.services.run_state import HELD, Event, State
+from gateway.services.work import Accepted, NewMessage, Record, RunSnapshot
+from gateway.store import runs
+from gateway.store.runs import RunRecord
+
+MAX_LISTED_CHILDREN = 1000
+MAX_ID_CHARS = 256
+STOP_GRACE_SECONDS = 4.0
+
+_COPIED = [name.name for name in dataclasses.fields(RunSnapshot) if name.name in RunRecord.__slots__]
+
+
+def snapshot_of(run: RunRecord, state: str | None = None) -> RunSnapshot:
+    """A row as services and tools see it; `state` is memory's word where it knows better."""
+    values: dict[str, Any] = {name: getattr(run, name) for name in _COPIED}
+    values |= {"state": state or run.state, "run_id": run.id, "session_key": run.session}
+    return RunSnapshot(agent_id=run.agent, parent_session_key=run.parent_session, **values)
+
+
+class Runs:
+    """All runs there are."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._database = engine.database
+
+    # --- taking and ending --------------------------------------------------------------------------------------------
+
+    async def accept(self, message: NewMessage) -> Accepted:
+        """Take a message. Raises ChildLimit (message.spawn.max_children), Refusal (too long, unknown agent, draining,
+        too many waiting, the id was used for something else)."""
+        engine = self._engine
+        if not 0 < len(message.run_id) <= MAX_ID_CHARS:
+            raise invalid(f"an idempotency key has 1 to {MAX_ID_CHARS} characters, this one {len(message.run_id)}")
+        if len(message.text) > MAX_MESSAGE_CHARS:
+            raise invalid(f"the message has {len(message.text)} characters, at most {MAX_MESSAGE_CHARS} are allowed")
+        self._check_agent(message.session_key)
+        if engine.draining is not None and self.snapshot(message.run_id) is None:
+            raise unavailable(
+                f"the system is stopping ({engine.draining}); send again with the same idempotency key", 1000
+            )
+        now = engine.clock()
+        return await engine.commit(lambda db: admission.accept(db, message, now))
+
+    def _check_agent(self, session_key: str) -> None:
+        entries = self._engine.settings.agents.entries
+        agent = session_key.split(":")[1].lower() if session_key.count(":") > 1 else ""
+        if agent not in entries:
+            known = ", ".join(sorted(entries))
+            raise invalid(f'"{session_key[:128]}" names no configured agent; configured: {known} (agents.entries)')
+
+    async def abort(self, *, session_key: str | None = None, run_id: str | None = None, reason: str = "") -> list[str]:
+        """End a run, or everything unfinished of a session, with all descendants. The ids of the runs that were
+        ended."""
+        now = self._engine.clock()
+
+        def step(db: Any) -> Outcome[list[str]]:
+            roots = [run_id] if run_id is not None else []
+            if session_key is not None and run_id is None:
+                found = runs.unfinished_of_session(db, session_key)
+                roots = [run.id for run in [*found, *runs.unfinished_children_of_session(db, session_key)]]
+            return endings.abort(db, roots, reason, now)
+
+        return await self._engine.commit(step)
+
+    async def take_results(
+        self,
+        parent_session: str,
+        run_ids: list[str] | None,
+        timeout_s: float,
+        make_record: Callable[[list[RunSnapshot]], Record | None] = lambda found: None,
+    ) -> list[RunSnapshot]:
+        """Results of finished children, taken so that they are not announced any more. None: whatever is not delivered
+        yet.
+
+        Waits until there is at least one, nothing is left to wait for, or `timeout_s` is over (then: an empty list).
+        What
+        `make_record` returns is stored in the same transaction; it runs in another thread and must only read what it is
+        given."""
+        engine = self._engine
+
+        def step(db: Any) -> Outcome[list[RunRecord]]:
+            return results.take(db, parent_session, run_ids, lambda found: make_record([*map(snapshot_of, found)]), now)
+
+        with trio.move_on_after(timeout_s):
+            while True:
+                now = engine.clock()
+                arrived = engine.results.setdefault(parent_session, trio.Event())
+                if found := await engine.commit(step):
+                    return [*map(snapshot_of, found)]
+                if not engine.board.children(parent_session):
+                    engine.results.pop(parent_session, arrived).set()
+                    break
+                await arrived.wait()
+        return []
+
+    def hold_slot(self, run_id: str | None, waiting: bool) -> None:
+        """True: one of the run's tool calls waits, so it gives its lane slot to others; False: that call is over. Calls
+        nest."""
+        engine = self._engine
+        run = engine.board.get(run_id) if run_id else None
+        if run is None or run.state not in HELD:
+            return
+        run.waits = max(0, run.waits + (1 if waiting else -1))
+        if waiting and run.waits == 1:
+            run.state = State.WAITING
+            engine.lanes.pause(run.id)
+            self._note(run.id, Event.BLOCKED)
+            engine.pump()
+        elif not waiting and run.waits == 0:
+            run.state = State.RUNNING
+            engine.lanes.resume(run.id)
+            self._note(run.id, Event.UNBLOCKED)
+
+    def _note(self, run_id: str, event: Event) -> None:
+        self._database.post(lambda db: turns.note_state(db, run_id, event), lazy=True)
+
+    # --- agents -------------------------------------------------------------------------------------------------------
+
+    def quarantined(self, agent: str, on: bool, reason: str) -> None:
+        """The supervisor holds or releases an agent."""
+        engine = self._engine
+        if on:
+            engine.quarantine(agent, reason)
+            fix = f"peergate agents release {agent}"
+            engine.news.notice("error", "AGENT_QUARANTINED", f"agent {agent}: {reason}", agentId=agent, fix=fix)
+        else:
+            engine.holds.release(agent)
+            engine.unpark(agent)
+            engine.pump()
+
+    async def stop_agent(self, agent: str, reason: str) -> list[str]:
+        """End an agent's runs in progress and its workers; what is queued waits for the next message. The ids of the
+        runs ended."""
+        engine = self._engine
+        engine.holds.stop(agent)
+        ended: list[str] = []
+        for run in engine.board.of_agent(agent):
+            if run.state in HELD:
+                ended += await self.abort(run_id=run.id, reason=reason)
+            elif run.host is None:
+                engine.put_back(run)
+        self.stop_workers(agent, reason)
+        return ended
+
+    def stop_workers(self, agent: str, reason: str) -> int:
+        """End an agent's workers; their runs are tried again where that is safe. How many there were."""
+        seats = self._engine.workers.all_of_agent(agent)
+        for seat in seats:
+            self._engine.supervisor.stop_worker(seat.holder.spawn, reason, STOP_GRACE_SECONDS)
+        return len(seats)
+
+    def is_quarantined(self, agent: str) -> bool:
+        """Whether an agent is held."""
+        return self._engine.holds.reason(agent) is not None
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def wait(self, run_id: str, timeout_s: float) -> RunSnapshot:
+        """The run when it has ended, or as it stands after `timeout_s` (may be inf). Raises Refusal for an unknown
+        run."""
+        engine = self._engine
+        if engine.board.get(run_id) is not None:
+            waiter = engine.waiters.setdefault(run_id, trio.Event())
+            with trio.move_on_after(timeout_s):
+                await waiter.wait()
+        snapshot = self.snapshot(run_id)
+        if snapshot is None:
+            raise invalid(f'there is no run "{run_id[:128]}"')
+        return snapshot
+
+    def snapshot(self, run_id: str) -> RunSnapshot | None:
+        """How a run stands now, or None for an unknown one."""
+        record = self._database.read(lambda db: runs.get(db, run_id))
+        return self._seen(record) if record else None
+
+    def children(self, session_key: str, recent_minutes: int | None = None) -> list[RunSnapshot]:
+        """Sub-agent runs this session started, newest first: unfinished ones and those that ended within
+        `recent_minutes` (None: all), at most 1000."""
+        since = 0.0 if recent_minutes is None else self._engine.clock() - recent_minutes * 60_000
+        found = self._database.read(lambda db: runs.children_of_session(db, session_key, since, MAX_LISTED_CHILDREN))
+        return [self._seen(run) for run in found]
+
+    def active_children(self, session_key: str) -> int:
+        """Unfinished sub-agent runs this session started."""
+        return self._engine.board.children(session_key)
+
+    def active_run(self, session_key: str) -> str | None:
+        """The run a worker is busy with on this session (starting, running or waiting), or None."""
+        run = self._engine.board.current(session_key)
+        return run.id if run else None
+
+    def list_runs(
+        self, *, session_key: str | None = None, spawned_by: str | None = None, state: str | None = None,
+        limit: int = 100, offset: int = 0,
+    ) -> list[RunSnapshot]:  # fmt: skip
+        """Newest first. `state` is compared with what is on disk, which follows within 50 ms."""
+        wanted = {"session": session_key, "parent_session": spawned_by, "state": state}
+        filters = {name: value for name, value in wanted.items() if value is not None}
+        return [self._seen(run) for run in self._database.read(lambda db: runs.page(db, filters, limit, offset))]
+
+    def counts(self) -> dict[str, int]:
+        """Unfinished runs by state."""
+        return self._engine.board.counts()
+
+    def _seen(self, record: RunRecord) -> RunSnapshot:
+        active = self._engine.board.get(record.id)
+        return snapshot_of(record, str(active.state) if active and record.ended_at is None else None)

@@ -1,0 +1,228 @@
+"""Which worker processes there are: asked for, connected, busy, gone.
+
+Owns the seats. One worker process per session at work; a worker that is connected and idle is used before another is
+asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from gateway.control import SpawnRefused
+from gateway.services.ports import Peer, Publisher, Supervisor, WorkerIdentity
+from gateway.services.turns import Holder
+from supervisor.messages import Exited
+
+log = logging.getLogger("gateway.workers")
+
+FIRST_RETRY_SECONDS = 0.1
+LAST_RETRY_SECONDS = 5.0
+"""Waits between attempts to start a worker double from the first to the last; the run's own deadline ends them."""
+MAX_EARLY_EXITS = 256
+"""Exits remembered of workers we do not know yet (their `Spawned` is still on its way)."""
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One worker process. `holds`: the run in its hands, also one that was ended and that it has not let go of yet.
+    `wake` ends the wait of its worker.next; `turn` tells the newest such call from older ones."""
+
+    holder: Holder
+    agent: str
+    session: str
+    connection: Peer | None = None
+    met: bool = False
+    holds: str | None = None
+    wake: trio.Event = field(default_factory=trio.Event)
+    turn: object = None
+
+    def post(self, event: str, payload: dict[str, Any]) -> None:
+        """Tell the worker; one that is away hears it when it comes back (worker.next)."""
+        if self.connection is not None:
+            self.connection.post_event(event, payload)
+
+
+@dataclass(slots=True, eq=False)
+class Coming:
+    """A worker that has been asked for; `cause` is why it is not there yet."""
+
+    cause: str = "the supervisor has not answered yet"
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+class Workers:
+    """Seats by spawn and by session. `gone` hears of a seat whose process ended, `refused` that an agent is in
+    quarantine."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        hub: Publisher,
+        nursery: trio.Nursery,
+        gone: Callable[[Seat, Exited], None],
+        refused: Callable[[str, str], None],
+    ) -> None:
+        self._supervisor = supervisor
+        self._hub = hub
+        self._nursery = nursery
+        self._gone = gone
+        self._refused = refused
+        self._seats: dict[str, Seat] = {}
+        self._by_session: dict[str, Seat] = {}
+        self._coming: dict[str, Coming] = {}
+        self._failures: dict[str, tuple[int, str]] = {}
+        self._early: OrderedDict[str, Exited] = OrderedDict()
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    def attach(self, connection: Peer, principal: WorkerIdentity) -> Seat:
+        """A worker's connection; its newest one counts. Called when it says hello, and again by every worker.* call."""
+        holder = Holder(principal.spawn or "", principal.pid, principal.start or 0)
+        seat = self._seats.get(holder.spawn) or self._sit(holder, principal.agent or "", principal.session or "")
+        if seat.connection is not connection:
+            seat.connection = connection
+            self._failures.pop(seat.session, None)
+        if not seat.met:
+            seat.met = True
+            self._tell(seat, "connected")
+        return seat
+
+    def detach(self, connection: Peer, principal: WorkerIdentity) -> None:
+        """That connection closed. The worker may come back; only `exited` ends it."""
+        seat = self._seats.get(principal.spawn or "")
+        if seat is not None and seat.connection is connection:
+            seat.connection = None
+
+    def exited(self, message: Exited) -> None:
+        """The process and its whole tree are gone."""
+        seat = self._seats.pop(message.spawn, None)
+        if seat is None:
+            self._early[message.spawn] = message
+            while len(self._early) > MAX_EARLY_EXITS:
+                self._early.popitem(last=False)
+            return
+        if self._by_session.get(seat.session) is seat:
+            del self._by_session[seat.session]
+        if not seat.met:
+            count, _ = self._failures.get(seat.session, (0, ""))
+            self._failures[seat.session] = (count + 1, f"the worker {how_it_ended(message)} before it connected")
+        self._tell(seat, "exited", exit=how_it_ended(message))
+        self._gone(seat, message)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def seat(self, spawn: str | None) -> Seat | None:
+        """The worker of a spawn, if it is alive."""
+        return self._seats.get(spawn or "")
+
+    def of_session(self, session: str) -> Seat | None:
+        """The worker of a session, if it is alive."""
+        return self._by_session.get(session)
+
+    def all_of_agent(self, agent: str) -> list[Seat]:
+        """An agent's live workers."""
+        return [seat for seat in self._seats.values() if seat.agent == agent]
+
+    def connected(self) -> int:
+        """How many workers have a connection."""
+        return sum(1 for seat in self._seats.values() if seat.connection is not None)
+
+    def of_agent(self, agent: str) -> int:
+        """How many live workers an agent has."""
+        return len(self.all_of_agent(agent))
+
+    def cause(self, session: str) -> str:
+        """Why a session has no worker that would take its run."""
+        seat = self._by_session.get(session)
+        if seat is not None and seat.holds:
+            return f"its worker (pid {seat.holder.pid}) has not let go of the run {seat.holds} yet"
+        if seat is not None and seat.met:
+            return f"its worker (pid {seat.holder.pid}) is connected but asks for no run"
+        if seat is not None:
+            return f"its worker (pid {seat.holder.pid}) was started and has not connected"
+        coming = self._coming.get(session)
+        failed = self._failures.get(session)
+        return coming.cause if coming else failed[1] if failed else "no worker was asked for"
+
+    # --- bringing one -------------------------------------------------------------------------------------------------
+
+    def summon(self, agent: str, session: str) -> None:
+        """See to it that a worker comes for this session: wake the one there is, else ask for one."""
+        seat = self._by_session.get(session)
+        if seat is not None:
+            seat.wake.set()
+        elif session not in self._coming:
+            self._coming[session] = Coming()
+            self._nursery.start_soon(self._bring, agent, session, self._coming[session])
+
+    def dismiss(self, session: str) -> None:
+        """No worker is needed there any more. One that comes nevertheless finds nothing to do and leaves by itself."""
+        self._failures.pop(session, None)
+        coming = self._coming.pop(session, None)
+        if coming is not None:
+            coming.scope.cancel()
+
+    def remember(self, holder: Holder, agent: str, session: str, holds: str | None) -> None:
+        """A worker that was alive before this gateway was."""
+        seat = self._sit(holder, agent, session)
+        seat.holds = holds
+
+    async def _bring(self, agent: str, session: str, coming: Coming) -> None:
+        try:
+            with coming.scope:
+                failures, why = self._failures.get(session, (0, ""))
+                if failures:
+                    coming.cause = why
+                    await trio.sleep(_retry_seconds(failures - 1))
+                await self._ask_until_there(agent, session, coming)
+        finally:
+            if self._coming.get(session) is coming:
+                del self._coming[session]
+
+    async def _ask_until_there(self, agent: str, session: str, coming: Coming) -> None:
+        tries = 0
+        while session not in self._by_session:
+            try:
+                born = await self._supervisor.spawn(agent, session)
+            except SpawnRefused as refusal:
+                coming.cause = refusal.reason
+                if refusal.quarantined:
+                    return self._refused(agent, refusal.reason)
+                log.warning("no worker yet", extra={"agent": agent, "session": session, "reason": refusal.reason})
+                await trio.sleep(_retry_seconds(tries))
+                tries += 1
+                continue
+            # Without a checkpoint between the answer and the seat: an exit that follows must find it.
+            seat = self._seats.get(born.spawn) or self._sit(Holder(born.spawn, born.pid, born.start), agent, session)
+            self._tell(seat, "spawned")
+            early = self._early.pop(born.spawn, None)
+            if early is not None:
+                del self._coming[session]  # so that whoever hears of the exit can ask again
+                self.exited(early)
+            return
+
+    def _sit(self, holder: Holder, agent: str, session: str) -> Seat:
+        seat = self._seats[holder.spawn] = Seat(holder, agent, session)
+        self._by_session[session] = seat
+        return seat
+
+    def _tell(self, seat: Seat, state: str, **more: Any) -> None:
+        payload = {"kind": "worker", "pid": seat.holder.pid, "start": seat.holder.start, "agentId": seat.agent}
+        self._hub.publish(
+            "process", {**payload, "sessionKey": seat.session, "state": state, **more}, session=seat.session
+        )
+
+
+def how_it_ended(message: Exited) -> str:
+    """An exit in words."""
+    how = f"was ended by signal {message.signal}" if message.signal is not None else f"exited with code {message.code}"
+    return f"{how} ({message.reason})" if message.reason else how
+
+
+def _retry_seconds(tries: int) -> float:
+    return min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(tries, 10))

@@ -1,0 +1,57 @@
+"""The tables `idempotency` and `refusals`: what must not happen twice, and what was not allowed to happen."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+
+def recall(db: sqlite3.Connection, scope: str, key: str) -> tuple[str, str] | None:
+    """(hash of the arguments, result as JSON text) recorded under a key."""
+    row = db.execute("SELECT params_hash, result FROM idempotency WHERE scope = ? AND key = ?", (scope, key)).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def remember(db: sqlite3.Connection, scope: str, key: str, params_hash: str, result: str, at: float) -> None:
+    """Record a result; one that is there already stays."""
+    db.execute(
+        "INSERT OR IGNORE INTO idempotency (scope, key, params_hash, result, at) VALUES (?, ?, ?, ?, ?)",
+        (scope, key, params_hash, result, at),
+    )
+
+
+def forget(db: sqlite3.Connection, before: float, limit: int) -> int:
+    """Drop up to `limit` results older than `before`."""
+    sql = "DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency WHERE at < ? LIMIT ?)"
+    return db.execute(sql, (before, limit)).rowcount
+
+
+def add_refusal(
+    db: sqlite3.Connection, at: float, code: str, door: str, peer: str, reason: str, method: str | None
+) -> None:
+    db.execute(
+        "INSERT INTO refusals (at, code, door, peer, reason, method) VALUES (?, ?, ?, ?, ?, ?)",
+        (at, code, door, peer, reason, method),
+    )
+
+
+def newest_refusals(db: sqlite3.Connection, code: str | None, limit: int) -> list[dict[str, Any]]:
+    """Newest first, as clients see them."""
+    where, values = ("WHERE code = ?", [code]) if code else ("", [])
+    rows = db.execute(
+        f"SELECT at, code, door, peer, reason, method FROM refusals {where} ORDER BY id DESC LIMIT ?", (*values, limit)
+    )
+    return [
+        {"ts": at, "code": word, "door": door, "peer": peer, "reason": reason, **({"method": method} if method else {})}
+        for at, word, door, peer, reason, method in rows
+    ]
+
+
+def count_refusals(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT code, count(*) FROM refusals GROUP BY code"))
+
+
+def trim_refusals(db: sqlite3.Connection, keep: int) -> int:
+    """Keep the newest `keep`."""
+    sql = "DELETE FROM refusals WHERE id <= (SELECT max(id) FROM refusals) - ?"
+    return db.execute(sql, (keep,)).rowcount

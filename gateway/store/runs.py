@@ -1,0 +1,159 @@
+"""The table `runs` and its events: rows in, rows out. No rule about runs is here; `services` decides, this writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One row. Fields are the columns, in their order."""
+
+    seq: int
+    id: str
+    session: str
+    agent: str
+    kind: str
+    lane: str
+    state: str
+    attempt: int
+    parent_run: str | None
+    parent_session: str | None
+    sender: str
+    label: str | None
+    task_name: str | None
+    announces: int
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    timeout_s: int | None
+    deadline_at: float | None
+    spawn: str | None
+    worker_pid: int | None
+    worker_start: int | None
+    steering: int
+    text: str | None
+    error: str | None
+    stop_reason: str | None
+    digest: str
+
+
+COLUMNS = ", ".join(field.name for field in fields(RunRecord))
+_SELECT = f"SELECT {COLUMNS} FROM runs"
+
+
+def get(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
+    row = db.execute(f"{_SELECT} WHERE id = ?", (run_id,)).fetchone()
+    return RunRecord(*row) if row else None
+
+
+def insert(db: sqlite3.Connection, **values: Any) -> RunRecord:
+    """A new row; columns that are not given have their defaults."""
+    names = ", ".join(values)
+    marks = ", ".join("?" * len(values))
+    row = db.execute(
+        f"INSERT INTO runs ({names}) VALUES ({marks}) RETURNING {COLUMNS}", tuple(values.values())
+    ).fetchone()
+    return RunRecord(*row)
+
+
+def update(db: sqlite3.Connection, run_id: str, **values: Any) -> RunRecord:
+    """Change columns of one row that exists; returns the row as it is now."""
+    settings = ", ".join(f"{name} = ?" for name in values)
+    row = db.execute(
+        f"UPDATE runs SET {settings} WHERE id = ? RETURNING {COLUMNS}", (*values.values(), run_id)
+    ).fetchone()
+    return RunRecord(*row)
+
+
+def _records(rows: Iterable[Sequence[Any]]) -> list[RunRecord]:
+    return [RunRecord(*row) for row in rows]
+
+
+def unfinished(db: sqlite3.Connection) -> list[RunRecord]:
+    """Everything that has not ended, oldest first."""
+    return _records(db.execute(f"{_SELECT} WHERE ended_at IS NULL ORDER BY seq"))
+
+
+def unfinished_of_session(db: sqlite3.Connection, session: str) -> list[RunRecord]:
+    return _records(db.execute(f"{_SELECT} WHERE session = ? AND ended_at IS NULL ORDER BY seq", (session,)))
+
+
+def unfinished_children_of_session(db: sqlite3.Connection, session: str) -> list[RunRecord]:
+    return _records(
+        db.execute(
+            f"{_SELECT} WHERE parent_session = ? AND kind = 'task' AND ended_at IS NULL ORDER BY seq", (session,)
+        )
+    )
+
+
+def unfinished_children_of_run(db: sqlite3.Connection, run_id: str) -> list[RunRecord]:
+    return _records(
+        db.execute(f"{_SELECT} WHERE parent_run = ? AND kind = 'task' AND ended_at IS NULL ORDER BY seq", (run_id,))
+    )
+
+
+def children_of_session(db: sqlite3.Connection, session: str, ended_since: float, limit: int) -> list[RunRecord]:
+    """Task runs, newest first: unfinished ones and those that ended at `ended_since` or later."""
+    recent = "parent_session = ? AND kind = 'task' AND (ended_at IS NULL OR ended_at >= ?)"
+    sql = f"{_SELECT} WHERE {recent} ORDER BY seq DESC LIMIT ?"
+    return _records(db.execute(sql, (session, ended_since, limit)))
+
+
+def reading_run(db: sqlite3.Connection, session: str) -> RunRecord | None:
+    """The run in progress on a session if it reads messages that arrive while it runs."""
+    sql = f"{_SELECT} WHERE session = ? AND ended_at IS NULL AND steering = 1 AND state IN ('running', 'waiting')"
+    row = db.execute(sql, (session,)).fetchone()
+    return RunRecord(*row) if row else None
+
+
+def count_unfinished(db: sqlite3.Connection, session: str) -> int:
+    (count,) = db.execute("SELECT count(*) FROM runs WHERE session = ? AND ended_at IS NULL", (session,)).fetchone()
+    return int(count)
+
+
+def page(db: sqlite3.Connection, filters: dict[str, Any], limit: int, offset: int) -> list[RunRecord]:
+    """Newest first; `filters` are columns and the values they must have."""
+    where = " AND ".join(f"{name} = ?" for name in filters) or "1"
+    sql = f"{_SELECT} WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?"
+    return _records(db.execute(sql, (*filters.values(), limit, offset)))
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """One thing a worker reported; `seq` is the worker's own."""
+
+    seq: int
+    stream: str
+    data: Any
+
+
+def add_events(
+    db: sqlite3.Connection, run_id: str, attempt: int, at: float, events: Iterable[RunEvent]
+) -> list[RunEvent]:
+    """Write events; returns those that were not there yet."""
+    sql = "INSERT OR IGNORE INTO run_events (run, attempt, seq, at, stream, data) VALUES (?, ?, ?, ?, ?, ?)"
+    return [
+        one for one in events
+        if db.execute(sql, (run_id, attempt, one.seq, at, one.stream, json.dumps(one.data, separators=(",", ":")))).rowcount
+    ]  # fmt: skip
+
+
+def stream_of(db: sqlite3.Connection, run_id: str, attempt: int, stream: str) -> list[Any]:
+    """The data of one stream's events, in order."""
+    sql = "SELECT data FROM run_events WHERE run = ? AND attempt = ? AND stream = ? ORDER BY seq"
+    return [json.loads(data) for (data,) in db.execute(sql, (run_id, attempt, stream))]
+
+
+def drop_events_of_ended(db: sqlite3.Connection, ended_before: float, limit: int) -> int:
+    """Forget the events of up to `limit` runs that ended before; their text and error stay."""
+    sql = """DELETE FROM run_events WHERE run IN (
+        SELECT id FROM runs WHERE ended_at < ? AND EXISTS (SELECT 1 FROM run_events WHERE run = runs.id) LIMIT ?)"""
+    return db.execute(sql, (ended_before, limit)).rowcount

@@ -1,0 +1,169 @@
+"""The tables `sessions`, `transcript` and `session_state`: rows in, rows out."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """One row. Fields are the columns, in their order."""
+
+    key: str
+    session_id: str
+    agent: str
+    kind: str
+    status: str
+    created_at: float
+    updated_at: float
+    label: str | None
+    task_name: str | None
+    spawned_by: str | None
+    spawn_depth: int
+    cleanup: str
+    last_run: str | None
+    last_error: str | None
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One entry of a transcript."""
+
+    session: str
+    seq: int
+    at: float
+    role: str
+    text: str
+    run: str
+    provenance: dict[str, Any] | None
+    stop_reason: str | None
+
+
+COLUMNS = ", ".join(field.name for field in fields(SessionRecord))
+_SELECT = f"SELECT {COLUMNS} FROM sessions"
+
+
+def _records(rows: Iterable[Sequence[Any]]) -> list[SessionRecord]:
+    return [SessionRecord(*row) for row in rows]
+
+
+def get(db: sqlite3.Connection, key: str) -> SessionRecord | None:
+    row = db.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
+    return SessionRecord(*row) if row else None
+
+
+def insert_if_absent(db: sqlite3.Connection, **values: Any) -> bool:
+    """A new row unless the key has one; says whether it was made."""
+    names = ", ".join(values)
+    marks = ", ".join("?" * len(values))
+    sql = f"INSERT INTO sessions ({names}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
+    return db.execute(sql, tuple(values.values())).rowcount == 1
+
+
+def update(db: sqlite3.Connection, key: str, **values: Any) -> None:
+    """Change columns; a session that is gone stays gone."""
+    settings = ", ".join(f"{name} = ?" for name in values)
+    db.execute(f"UPDATE sessions SET {settings} WHERE key = ?", (*values.values(), key))
+
+
+def find(db: sqlite3.Connection, filters: dict[str, Any], limit: int) -> list[SessionRecord]:
+    """Sessions whose columns have these values, newest first."""
+    where = " AND ".join(f"{name} = ?" for name in filters) or "1"
+    return _records(db.execute(f"{_SELECT} WHERE {where} ORDER BY updated_at DESC LIMIT ?", (*filters.values(), limit)))
+
+
+def page(
+    db: sqlite3.Connection, filters: dict[str, Any], since: float, search: str | None, limit: int, offset: int
+) -> tuple[list[SessionRecord], int]:
+    """One page, newest first, of sessions updated at `since` or later, and how many there are in all."""
+    where = "".join(f" AND {name} = ?" for name in filters)
+    values: list[Any] = [since, *filters.values()]
+    if search:
+        where += " AND (instr(key, ?) OR instr(lower(coalesce(label, '')), ?) OR instr(coalesce(task_name, ''), ?))"
+        values += [search.lower()] * 3
+    rows = db.execute(
+        f"{_SELECT} WHERE updated_at >= ?{where} ORDER BY updated_at DESC, key LIMIT ? OFFSET ?",
+        (*values, limit, offset),
+    )
+    (total,) = db.execute(f"SELECT count(*) FROM sessions WHERE updated_at >= ?{where}", values).fetchone()
+    return _records(rows), int(total)
+
+
+def count(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM sessions").fetchone()[0])
+
+
+def delete(db: sqlite3.Connection, key: str) -> None:
+    """Remove a session, its transcript and its state. Its runs stay, for whoever waits for one."""
+    db.execute("DELETE FROM transcript WHERE session = ?", (key,))
+    db.execute("DELETE FROM session_state WHERE session = ?", (key,))
+    db.execute("DELETE FROM sessions WHERE key = ?", (key,))
+
+
+def idle_subagents(db: sqlite3.Connection, updated_before: float, limit: int) -> list[str]:
+    """Sub-agent sessions nothing happens in any more: no unfinished run of theirs, no unfinished child."""
+    sql = """SELECT key FROM sessions WHERE spawned_by IS NOT NULL AND updated_at < ?
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE session = key AND ended_at IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE parent_session = key AND ended_at IS NULL) LIMIT ?"""
+    return [key for (key,) in db.execute(sql, (updated_before, limit))]
+
+
+# --- transcript -------------------------------------------------------------------------------------------------------
+
+
+def add_message(
+    db: sqlite3.Connection, session: str, at: float, role: str, text: str, run: str,
+    provenance: dict[str, Any] | None = None, stop_reason: str | None = None,
+) -> Message | None:  # fmt: skip
+    """Append to a transcript; None when the session is gone."""
+    row = db.execute(
+        "UPDATE sessions SET messages = messages + 1 WHERE key = ? RETURNING messages", (session,)
+    ).fetchone()
+    if row is None:
+        return None
+    message = Message(session, row[0], at, role, text, run, provenance, stop_reason)
+    packed = json.dumps(provenance, separators=(",", ":")) if provenance else None
+    db.execute(
+        "INSERT INTO transcript (session, seq, at, role, text, run, provenance, stop_reason) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (session, message.seq, at, role, text, run, packed, stop_reason),
+    )
+    return message
+
+
+def transcript(db: sqlite3.Connection, session: str, limit: int, offset: int) -> tuple[list[Message], int]:
+    """A page, oldest first; `offset` counts back from the newest. And how many messages there are in all."""
+    rows = db.execute(
+        "SELECT session, seq, at, role, text, run, provenance, stop_reason FROM transcript WHERE session = ? "
+        "ORDER BY seq DESC LIMIT ? OFFSET ?", (session, limit, offset),
+    ).fetchall()  # fmt: skip
+    (total,) = db.execute("SELECT count(*) FROM transcript WHERE session = ?", (session,)).fetchone()
+    return [_message(*row) for row in reversed(rows)], int(total)
+
+
+def _message(
+    session: str, seq: int, at: float, role: str, text: str, run: str, provenance: str | None, stop_reason: str | None
+) -> Message:
+    return Message(session, seq, at, role, text, run, json.loads(provenance) if provenance else None, stop_reason)
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+def get_state(db: sqlite3.Connection, session: str) -> dict[str, Any] | None:
+    row = db.execute("SELECT state FROM session_state WHERE session = ?", (session,)).fetchone()
+    return json.loads(row[0]) if row else None
+
+
+def set_state(db: sqlite3.Connection, session: str, packed: str, at: float) -> None:
+    """`packed` is JSON text."""
+    db.execute(
+        "INSERT INTO session_state (session, state, updated_at) VALUES (?, ?, ?) "
+        "ON CONFLICT (session) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at",
+        (session, packed, at),
+    )
