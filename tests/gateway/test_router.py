@@ -161,9 +161,7 @@ def test_deep_nesting_is_an_error_like_any_other():
 
 def test_parameters_larger_than_the_row_allows_are_not_decoded():
     peer = Listener(operator())
-    make_router(agents__stop=lambda call: None).dispatch(
-        peer, request("agents.stop", {"agentId": "x" * MAX_ROW_BYTES})
-    )
+    make_router(agents__stop=lambda call: None).dispatch(peer, request("agents.stop", {"agentId": "x" * MAX_ROW_BYTES}))
     assert "bytes, at most" in peer.error.message
 
 

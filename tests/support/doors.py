@@ -1,4 +1,5 @@
-"""A house with small handlers of its own, and peers who talk to it over socket pairs. Real router, link and connection."""
+"""A house with small handlers of its own, and peers who talk to it over socket pairs. Real router, link and
+connection."""
 
 from __future__ import annotations
 
@@ -33,9 +34,7 @@ def operator(uid: int = 0, granted: frozenset[str] = FULL) -> Principal:
 
 
 def tool(spawn: str = "s1", agent: str = "main") -> Principal:
-    return Principal(
-        Kind.TOOL, frozenset({scopes.SESSION}), "agents", 0, 0, ME, 5, agent, f"agent:{agent}:main", spawn
-    )
+    return Principal(Kind.TOOL, frozenset({scopes.SESSION}), "agents", 0, 0, ME, 5, agent, f"agent:{agent}:main", spawn)
 
 
 def worker(spawn: str = "s1", agent: str = "main") -> Principal:

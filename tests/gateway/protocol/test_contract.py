@@ -1,0 +1,104 @@
+"""The rows, scopes and keys: authority is written once, and written completely."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from gateway.protocol import scopes
+from gateway.protocol.calls import ROWS
+from gateway.protocol.calls.row import Params
+from gateway.protocol.calls.tools import BY_NAME
+from gateway.protocol.events import EVENT_SCOPES
+from gateway.protocol.keys import is_agent_id, main_key, parse_key, subagent_key
+
+EVERY_SCOPE = scopes.OPERATOR_SCOPES | {scopes.WORKER, scopes.SESSION, scopes.PUBLIC}
+
+# Who may call what: a change here is a change of authority and must be meant.
+AUTHORITY = {
+    "connect": "public", "health": "public", "status": "operator.read", "system.processes": "operator.read",
+    "logs.tail": "operator.read", "config.get": "operator.read", "refusals.list": "operator.read",
+    "agents.list": "operator.read", "agents.stop": "operator.admin", "agents.restart": "operator.admin",
+    "agents.quarantine": "operator.admin", "agents.release": "operator.admin", "sessions.list": "operator.read",
+    "sessions.describe": "operator.read", "chat.history": "operator.read", "runs.list": "operator.read",
+    "agent": "operator.write", "agent.wait": "operator.write", "chat.abort": "operator.write",
+    "tools.invoke": "session", "worker.next": "worker", "worker.emit": "worker", "worker.finish": "worker",
+    "worker.steering": "worker", "worker.state": "worker",
+}  # fmt: skip
+
+
+def test_authority_is_what_it_was():
+    assert {name: row.scope for name, row in ROWS.items()} == AUTHORITY
+    assert {name: row.or_scope for name, row in ROWS.items() if row.or_scope} == {"tools.invoke": scopes.READ}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_is_complete(name: str):
+    row = ROWS[name]
+    assert row.scope in EVERY_SCOPE
+    assert row.summary.endswith(".")
+    assert row.params.__struct_config__.forbid_unknown_fields
+    assert issubclass(row.params, Params)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_misspelt_parameter_is_told(name: str):
+    with pytest.raises(msgspec.ValidationError):
+        ROWS[name].decoder.decode(msgspec.msgpack.encode({"noSuchParameter": 1}))
+
+
+def test_every_event_has_a_scope_that_exists():
+    assert set(EVENT_SCOPES.values()) <= EVERY_SCOPE
+
+
+def test_every_tool_asks_an_operator_for_an_operators_scope():
+    assert {tool.scope for tool in BY_NAME.values()} <= scopes.OPERATOR_SCOPES
+
+
+@pytest.mark.parametrize(
+    ("granted", "needed", "enough"),
+    [
+        ({scopes.ADMIN}, scopes.READ, True),
+        ({scopes.ADMIN}, scopes.PAIRING, True),
+        ({scopes.WRITE}, scopes.READ, True),
+        ({scopes.READ}, scopes.WRITE, False),
+        ({scopes.WRITE}, scopes.PAIRING, False),
+        (set(), scopes.PUBLIC, True),
+        (set(), scopes.READ, False),
+        (scopes.OPERATOR_SCOPES, scopes.SESSION, False),
+        (scopes.OPERATOR_SCOPES, scopes.WORKER, False),
+        ({scopes.WORKER}, scopes.SESSION, False),
+    ],
+)
+def test_what_implies_what(granted: set[str], needed: str, enough: bool):
+    assert scopes.satisfies(frozenset(granted), needed) == enough
+
+
+@pytest.mark.parametrize(
+    ("text", "agent", "kind", "depth"),
+    [
+        (main_key("main"), "main", "main", 0),
+        (subagent_key("scout", "u-1"), "scout", "subagent", 1),
+        (" AGENT:Main:MAIN ", "main", "main", 0),
+        ("agent:main:cron:job", "main", "cron", 0),
+        ("agent:main:whatsapp:+49", "main", "other", 0),
+        ("agent:main:subagent:a:subagent:b", "main", "subagent", 2),
+    ],
+)
+def test_a_key_is_taken_apart(text: str, agent: str, kind: str, depth: int):
+    key = parse_key(text)
+    assert key is not None
+    assert (key.agent, key.kind, key.depth) == (agent, kind, depth)
+    assert parse_key(str(key)) == key
+
+
+@pytest.mark.parametrize(
+    "text", ["", "main", "agent:main", "agent::main", "agent:main:", "agent:a b:c", "agent:main:a b"]
+)
+def test_what_is_no_key_is_none(text: str):
+    assert parse_key(text) is None
+
+
+@pytest.mark.parametrize(("text", "valid"), [("main", True), ("a-b_1", True), ("", False), ("A", False), ("-a", False)])
+def test_agent_ids(text: str, valid: bool):
+    assert is_agent_id(text) == valid
