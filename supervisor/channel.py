@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from array import array
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -44,9 +45,7 @@ def send_blocking(sock: socket.socket, message: Message, descriptors: Sequence[i
 def receive_blocking(sock: socket.socket) -> tuple[Message, list[int]] | None:
     """The next message and its descriptors, now the caller's; None at the end. Raises BadMessage, OSError."""
     try:
-        data, descriptors, flags, _ = socket.recv_fds(
-            sock, MAX_MESSAGE_BYTES + 1, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-        )
+        data, descriptors, flags = _receive(sock)
     except ConnectionResetError:
         return None
     try:
@@ -59,6 +58,17 @@ def receive_blocking(sock: socket.socket) -> tuple[Message, list[int]] | None:
     except BadMessage:
         close_all(descriptors)
         raise
+
+
+def _receive(sock: socket.socket) -> tuple[bytes, list[int], int]:
+    """recvmsg with close-on-exec descriptors; socket.recv_fds forgets its flags before Python 3.12."""
+    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array("i").itemsize)
+    data, ancillary, flags, _ = sock.recvmsg(MAX_MESSAGE_BYTES + 1, room, socket.MSG_CMSG_CLOEXEC)
+    descriptors = array("i")
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    return data, list(descriptors), flags
 
 
 def close_all(descriptors: list[int]) -> None:

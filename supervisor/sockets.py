@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import stat
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Door:
 @dataclass(slots=True)
 class _Bound:
     door: Door
+    path: str
     directory: int
     listener: socket.socket
     identity: tuple[int, int]
@@ -161,7 +163,7 @@ class Doors:
         except BaseException:
             os.close(directory)
             raise
-        bound = _Bound(door, directory, listener, (0, 0))
+        bound = _Bound(door, path, directory, listener, (0, 0))
         bound.identity = _identity(bound)
         return bound
 
@@ -208,13 +210,15 @@ def _identity(bound: _Bound) -> tuple[int, int]:
 
 
 def _is_open(bound: _Bound) -> bool:
-    """Still listening, and under its own name."""
-    if not bound.listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    """Still accepting, and under its own name in a directory that is still in its place."""
+    poll = select.poll()
+    poll.register(
+        bound.listener, select.POLLRDHUP
+    )  # shutdown(2) by any holder; SO_ACCEPTCONN stays set on a Unix socket
+    if poll.poll(0):
         return False
     try:
-        if _identity(bound) != bound.identity:
-            return False
-        path = os.path.join(f"/proc/self/fd/{bound.directory}", "..")
-        return os.path.exists(path) and os.fstat(bound.directory).st_nlink > 0
-    except FileNotFoundError:
+        found = os.stat(bound.path, follow_symlinks=False)
+    except OSError:
         return False
+    return (found.st_dev, found.st_ino) == bound.identity

@@ -54,8 +54,32 @@ def send(pidfd: int, number: int) -> bool:
 
 
 async def wait_ended(pidfd: int) -> None:
-    """Wait until the process has exited; it is not reaped."""
-    await trio.lowlevel.wait_readable(pidfd)
+    """Wait until a child of ours has exited and can be reaped, which is left to the caller. Any number of tasks may
+    wait for one.
+
+    A child of the zygote's that dies within a millisecond of its birth still belongs to the intermediate process for a
+    moment."""
+    watched = os.dup(pidfd)  # Trio lets one task wait for one descriptor
+    try:
+        await trio.lowlevel.wait_readable(watched)
+        for _ in range(MAX_ROUNDS):
+            if _can_be_reaped(watched):
+                return
+            await trio.sleep(PAUSE)
+    finally:
+        os.close(watched)
+
+
+def _can_be_reaped(pidfd: int) -> bool:
+    """Whether an ended process is our child by now; True too when it has been reaped, for then there is nothing to wait
+    for."""
+    if kernel.pidfd_pid(pidfd) is None:
+        return True
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def reap(pidfd: int) -> Exit | None:
@@ -94,9 +118,9 @@ async def kill_tree(pid: int, pidfd: int, cgroup: Cgroup | None = None) -> Repor
         await _wait_empty(cgroup)
     if send(pidfd, signal.SIGSTOP) and not kernel.has_ended(pidfd):
         await _kill_below(pid, report)
+        report.killed += 1
     send(pidfd, signal.SIGKILL)
     await wait_ended(pidfd)
-    report.killed += 1
     return report
 
 
@@ -111,33 +135,33 @@ async def _kill_below(pid: int, report: Report) -> None:
     """Stop everything below `pid` until a look finds nothing new, kill it, and look again until nothing is left.
 
     The dead stay listed until their parents wait for them, which a stopped parent never does: zombies do not count."""
-    dead: set[int] = set()
+    killed: set[int] = set()
     left: list[int] = []
     for _ in range(MAX_ROUNDS):
         report.rounds += 1
-        stopped = _stop_all(pid)
-        left = [one for one in stopped if one not in dead and not _is_dead(one)]
+        left = [one for one in _stop_all(pid) if not _is_dead(one)]
         if not left:
             break
-        for one in left:
-            if _kill_number(one, signal.SIGKILL):
-                dead.add(one)
-        report.killed = len(dead)
+        killed.update(one for one in left if _kill_number(one, signal.SIGKILL))
         await trio.sleep(PAUSE)
-        dead = {one for one in dead if _is_dead(one)}
-    report.left = tuple(left)
+    report.killed, report.left = len(killed), tuple(left)
 
 
 def _stop_all(pid: int) -> list[int]:
-    """SIGSTOP everything below a process, until a look shows nobody who was not stopped before."""
+    """SIGSTOP everything below a process, each before its own children are read, so that they are all there are; again
+    until a look shows nobody new, for what ended meanwhile handed its children to the leader."""
     stopped: set[int] = set()
     for _ in range(MAX_ROUNDS):
-        fresh = [one for one in descendants(pid) if one not in stopped]
-        if not fresh:
+        before = len(stopped)
+        waiting = kernel.children_of(pid)
+        while waiting:
+            one = waiting.pop()
+            if one not in stopped:
+                _kill_number(one, signal.SIGSTOP)
+                stopped.add(one)
+            waiting += kernel.children_of(one)
+        if len(stopped) == before:
             break
-        for one in fresh:
-            _kill_number(one, signal.SIGSTOP)
-        stopped.update(fresh)
     return list(stopped)
 
 
