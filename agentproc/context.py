@@ -1,0 +1,244 @@
+"""What an agent written in Python is given: the message it is to answer, and what it can do.
+
+An agent is one function, named in the configuration as `{type = "python", entry = "module:turn", path = "directory"}`:
+
+    from agentproc.context import Context
+
+    async def turn(ctx: Context) -> str | None:
+        child = await ctx.spawn("count the words of chapter 1")
+        async with ctx.steer() as inbox:
+            async for mail in inbox:
+                if mail.announce and mail.announce.run_id == child.run_id:
+                    return f"{mail.announce.status}: {mail.announce.result}"
+
+It runs under Trio. What it returns is the reply; None means it has nothing to say. To abort a turn it is cancelled: let
+`trio.Cancelled` pass, clean up in `finally`. A turn may be run again after its worker died (`ctx.attempt` counts): tool
+calls it makes in the same way get the answers recorded the first time, so nothing is started or sent twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agentproc.inbox import Announce, Inbox, announce_in
+from gateway.protocol.keys import main_key, parse_key
+
+NO_REPLY = "NO_REPLY"
+"""A reply that is exactly this is kept in the transcript and announced to nobody."""
+
+
+class ToolRefused(Exception):
+    """A tool call was refused. `code` is the gateway's word, the text says why and what would allow it."""
+
+    def __init__(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = dict(details or {})
+
+
+class SpawnRefused(Exception):
+    """No sub-agent was started. `status` is forbidden (a limit or a policy, named in the text) or error."""
+
+    def __init__(self, status: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A sub-agent at work. Its result comes as an announce with the same `run_id`."""
+
+    session_key: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What became of a message to another session.
+
+    `status` is ok (`reply` is the answer), accepted (it is on its way; no answer within the time), no_reply, timeout,
+    error or forbidden (`error` says why)."""
+
+    status: str
+    reply: str | None = None
+    run_id: str | None = None
+    session_key: str | None = None
+    error: str | None = None
+
+
+class Actions(Protocol):
+    """What a turn does for its context (implemented by `agentproc.turn`)."""
+
+    inbox: Inbox
+
+    def say(self, text: str) -> None:
+        """Tell progress."""
+        ...
+
+    async def invoke(self, tool: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Call a tool."""
+        ...
+
+    async def set_steering(self, open: bool) -> None:
+        """Open or close the steer channel."""
+        ...
+
+    async def save_state(self, state: dict[str, Any]) -> None:
+        """Keep the session's state."""
+        ...
+
+
+class Context:
+    """One turn.
+
+    `message` is the text to answer, `provenance` says where it came from (the gateway's word, not the sender's),
+    `agent_id`, `session_key` and `run_id` say who this turn is, `attempt` counts from 1, `deadline` is seconds since
+    the epoch or None. `state` is a dict kept from turn to turn of this session by `save_state`."""
+
+    def __init__(
+        self,
+        actions: Actions,
+        *,
+        message: str,
+        provenance: Mapping[str, Any],
+        agent_id: str,
+        session_key: str,
+        run_id: str,
+        attempt: int = 1,
+        deadline: float | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self._actions = actions
+        self.message = message
+        self.provenance = provenance
+        self.agent_id = agent_id
+        self.session_key = session_key
+        self.run_id = run_id
+        self.attempt = attempt
+        self.deadline = deadline
+        self.state: dict[str, Any] = {} if state is None else state
+
+    @property
+    def announce(self) -> Announce | None:
+        """The finished sub-agent this turn was started for, or None when the message is any other."""
+        return announce_in(self.provenance)
+
+    @property
+    def is_subagent(self) -> bool:
+        """Whether this session was spawned by another one."""
+        key = parse_key(self.session_key)
+        return key is not None and key.kind == "subagent"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the deadline; None when there is none."""
+        return None if self.deadline is None else self.deadline - time.time()
+
+    async def say(self, text: str) -> None:
+        """Tell progress while the turn goes on: whoever watches sees it at once. Never waits for the gateway; when that
+        is away for long, what does not fit the buffer is dropped and the count is told. The reply itself is what the
+        turn returns."""
+        self._actions.say(text)
+
+    async def invoke(self, tool: str, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call a session tool (`sessions_spawn`, `sessions_send`, `sessions_list`, `sessions_history`,
+        `session_status`, `subagents`, `agents_list`) and return its result. Survives a restart of the gateway. Raises
+        ToolRefused."""
+        return await self._actions.invoke(tool, dict(args or {}))
+
+    async def spawn(
+        self,
+        task: str,
+        *,
+        agent_id: str | None = None,
+        label: str | None = None,
+        task_name: str | None = None,
+        timeout: int | None = None,  # noqa: ASYNC109  (the child's own limit)
+        cleanup: str = "keep",
+        announce: bool = True,
+    ) -> Child:
+        """Start a sub-agent on `task` and return at once; its result comes as an announce.
+
+        `agent_id` is this agent unless given, `timeout` is in seconds (0: none), `cleanup="delete"` removes its session
+        afterwards, `announce=False` keeps the result until `wait_children` takes it. Raises SpawnRefused."""
+        args = {"task": task, "agentId": agent_id, "label": label, "taskName": task_name, "runTimeoutSeconds": timeout}
+        given: dict[str, Any] = {name: value for name, value in args.items() if value is not None}
+        if cleanup != "keep":
+            given["cleanup"] = cleanup
+        if not announce:
+            given["expectsCompletionMessage"] = False
+        result = await self.invoke("sessions_spawn", given)
+        if result.get("status") != "accepted":
+            raise SpawnRefused(str(result.get("status")), str(result.get("error") or "no reason was given"))
+        return Child(str(result["childSessionKey"]), str(result["runId"]))
+
+    async def send(self, target: str, message: str, *, timeout: int = 30) -> SendResult:  # noqa: ASYNC109  (the tool's parameter)
+        """Send a message to another session and wait `timeout` seconds for its answer (0: do not wait).
+
+        `target` is a session key, or an agent's id, which means that agent's main session."""
+        key = target if parse_key(target) else main_key(target)
+        result = await self.invoke("sessions_send", {"sessionKey": key, "message": message, "timeoutSeconds": timeout})
+        return SendResult(
+            str(result.get("status")),
+            result.get("reply"),
+            result.get("runId"),
+            result.get("sessionKey"),
+            result.get("error"),
+        )
+
+    async def history(self, session_key: str | None = None, *, limit: int = 50) -> list[dict[str, Any]]:
+        """The last messages of a session (this one unless named), oldest first."""
+        args = {"sessionKey": session_key or self.session_key, "limit": limit}
+        return list(_answered(await self.invoke("sessions_history", args)).get("messages") or ())
+
+    async def sessions(self, **filters: Any) -> list[dict[str, Any]]:
+        """The sessions this one may see; filters are those of the tool `sessions_list` (`activeOnly=True`, `label="x"`,
+        …)."""
+        return list(_answered(await self.invoke("sessions_list", filters)).get("sessions") or ())
+
+    async def wait_children(
+        self, children: Iterable[Child] | None = None, *, timeout: float = 30  # noqa: ASYNC109  (the tool's parameter)
+    ) -> list[Announce]:  # fmt: skip
+        """Wait until one of `children` (at most 32; any child when none is named) has finished and take what finished.
+        A result taken here is not announced any more. Empty when nothing finished within `timeout` seconds (at most
+        60). Raises ToolRefused."""
+        args: dict[str, Any] = {"action": "wait", "timeoutSeconds": timeout}
+        if children is not None:
+            args["taskIds"] = [child.run_id for child in children]
+        result = _answered(await self.invoke("subagents", args))
+        return [_finished(row) for row in result.get("results") or ()]
+
+    @asynccontextmanager
+    async def steer(self) -> AsyncIterator[Inbox]:
+        """Take messages that arrive while the turn runs, announces of sub-agents among them. What the turn has not
+        taken when it ends is given back and starts a turn of its own."""
+        await self._actions.set_steering(True)
+        try:
+            yield self._actions.inbox
+        finally:
+            await self._actions.set_steering(False)
+
+    async def save_state(self) -> None:
+        """Keep `state` as it is now; on disk when this returns. At most 256 KiB, of values JSON can say."""
+        await self._actions.save_state(self.state)
+
+
+def _answered(result: dict[str, Any]) -> dict[str, Any]:
+    """A tool's result unless it says that it refused."""
+    if result.get("status") in ("error", "forbidden"):
+        raise ToolRefused(str(result["status"]), str(result.get("error") or "no reason was given"))
+    return result
+
+
+def _finished(row: Mapping[str, Any]) -> Announce:
+    return Announce(
+        child_session_key=str(row.get("childSessionKey") or ""),
+        run_id=str(row.get("taskId") or ""),
+        status=str(row.get("status", "unknown")),
+        result=str(row.get("result") or row.get("error") or ""),
+        label=row.get("label"),
+        task_name=row.get("taskName"),
+    )

@@ -1,0 +1,113 @@
+"""The messages that arrive while a turn runs, and which of them it has taken.
+
+Owns: the order of steered messages and that each is handed out once, however often the gateway sends it (it does so
+again after a reconnect, and to every later attempt of the run)."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+MAX_WAITING = 10_000
+"""Messages a turn may leave lying. What comes on top is not kept here: it is given back to the gateway as unread when
+the run ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """What a finished sub-agent left: read from the provenance of a message, which is the gateway's word.
+
+    `status` is ok, error or timeout; `result` is the child's reply (or what went wrong)."""
+
+    child_session_key: str
+    run_id: str
+    status: str
+    result: str
+    label: str | None = None
+    task_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `provenance` says who sent it and cannot be claimed by the sender; `text` is what was sent."""
+
+    text: str
+    provenance: Mapping[str, Any]
+    id: int = 0
+
+    @property
+    def announce(self) -> Announce | None:
+        """The finished sub-agent this message tells about, or None if it is any other message."""
+        return announce_in(self.provenance)
+
+    @property
+    def sender(self) -> str | None:
+        """The session that sent it, or None when it did not come from a session."""
+        return self.provenance.get("sourceSessionKey")
+
+
+def announce_in(provenance: Mapping[str, Any]) -> Announce | None:
+    """The announcement in a message's provenance, if it is one."""
+    if provenance.get("sourceTool") != "sessions_spawn" or "childRunId" not in provenance:
+        return None
+    return Announce(
+        child_session_key=str(provenance.get("sourceSessionKey", "")),
+        run_id=str(provenance["childRunId"]),
+        status=str(provenance.get("status", "unknown")),
+        result=str(provenance.get("result") or ""),
+        label=provenance.get("label"),
+        task_name=provenance.get("taskName"),
+    )
+
+
+class Inbox:
+    """Iterate to take messages, waiting for each: `async for message in inbox`. It ends only when the turn stops
+    asking."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Message] = deque()
+        self._seen: set[int] = set()
+        self._too_many: list[int] = []
+        self._arrived = trio.Event()
+
+    def put(self, message: Message) -> None:
+        """A message arrived; one that was here before is ignored."""
+        if message.id in self._seen:
+            return
+        self._seen.add(message.id)
+        if len(self._waiting) >= MAX_WAITING:
+            self._too_many.append(message.id)
+            return
+        self._waiting.append(message)
+        self._arrived.set()
+
+    def unread(self) -> list[int]:
+        """Ids of the messages nobody took."""
+        return [message.id for message in self._waiting] + self._too_many
+
+    def get_nowait(self) -> Message | None:
+        """The next message, or None when there is none yet."""
+        return self._waiting.popleft() if self._waiting else None
+
+    async def get(self, seconds: float = math.inf) -> Message | None:
+        """The next message; None when `seconds` pass without one."""
+        with trio.move_on_after(seconds):
+            while not self._waiting:
+                if self._arrived.is_set():
+                    self._arrived = trio.Event()
+                await self._arrived.wait()
+        return self.get_nowait()
+
+    def __aiter__(self) -> Inbox:
+        return self
+
+    async def __anext__(self) -> Message:
+        await trio.lowlevel.checkpoint()
+        message = await self.get()
+        assert message is not None  # without a timeout there is always one
+        return message

@@ -1,0 +1,112 @@
+"""The runtime of agents that are any program: the message on standard input, the reply on standard output.
+
+`protocol: "text"`: standard input is the message and then ends; standard output is the reply. `protocol: "jsonl"`: one
+JSON object per line both ways (see `agentproc.runtimes.jsonl`). What it writes to standard error goes to the log. An
+exit code other than 0 fails the run. The program finds the gateway by PEERGATE_SOCKET, and `peergate send` in it acts
+as this agent's session."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from agentproc.context import Context
+from agentproc.failure import cut
+from agentproc.runtimes.base import TurnFailed, TurnTimedOut
+from agentproc.runtimes.jsonl import Conversation
+from agentproc.runtimes.process import READ_BYTES, Program, open_program
+
+DEFAULT_OUTPUT_BYTES = 768 * 1024
+TAIL_CHARS = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRuntime:
+    """Runs `argv` once per turn. `output_bytes` bounds what it may write to standard output."""
+
+    argv: tuple[str, ...]
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float | None = None
+    protocol: str = "text"
+    output_bytes: int = DEFAULT_OUTPUT_BYTES
+
+    @classmethod
+    def configured(cls, spec: Mapping[str, Any], output_bytes: int | None = None) -> CommandRuntime:
+        """From an agent's `runtime` section."""
+        return cls(
+            tuple(spec["argv"]), spec.get("cwd"), spec.get("env") or {}, spec.get("timeoutSeconds") or None,
+            spec.get("protocol") or "text", min(output_bytes or DEFAULT_OUTPUT_BYTES, DEFAULT_OUTPUT_BYTES),
+        )  # fmt: skip
+
+    async def run_turn(self, ctx: Context) -> str | None:
+        """Run the program. Raises TurnFailed with its last words, TurnTimedOut after `timeout_seconds`."""
+        reply = None
+        with trio.CancelScope(deadline=trio.current_time() + (self.timeout_seconds or float("inf"))) as limit:
+            reply = await self._run(ctx)
+        if limit.cancelled_caught:
+            raise TurnTimedOut(
+                f"{self.argv[0]} did not finish within {self.timeout_seconds:g} s (runtime.timeoutSeconds)"
+            )
+        return reply
+
+    async def _run(self, ctx: Context) -> str | None:
+        failure: TurnFailed | None = None
+        reply: str | None = None
+        async with open_program(self.argv, cwd=self.cwd, env=self._environment(ctx)) as program:
+            try:
+                reply, code = await self._converse(ctx, program)
+            except TurnFailed as failed:  # raised again outside: the block's nursery would wrap it
+                failure, code = failed, 0
+        if failure is not None:
+            raise failure
+        if code:
+            raise TurnFailed(_ended_badly(self.argv[0], code, program.tail or reply or ""))
+        return reply
+
+    async def _converse(self, ctx: Context, program: Program) -> tuple[str | None, int]:
+        """What it answered and its exit code."""
+        if self.protocol == "jsonl":
+            reply = await Conversation(ctx, program, self.output_bytes).hold()
+        else:
+            reply = await self._exchange_text(ctx, program)
+        return reply, await program.wait()
+
+    async def _exchange_text(self, ctx: Context, program: Program) -> str | None:
+        output = bytearray()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed, program, ctx.message.encode())
+            nursery.start_soon(program.end_after_exit, nursery.cancel_scope)
+            while len(output) <= self.output_bytes and (chunk := await program.stdout.receive_some(READ_BYTES)):
+                output += chunk
+            nursery.cancel_scope.cancel()
+        if len(output) > self.output_bytes:
+            raise TurnFailed(
+                f"{self.argv[0]} wrote more than {self.output_bytes} bytes (limits.outputBytes); it was ended"
+            )
+        return output.decode(errors="backslashreplace").strip("\n") or None
+
+    def _environment(self, ctx: Context) -> dict[str, str]:
+        own = {"PEERGATE_AGENT": ctx.agent_id, "PEERGATE_SESSION": ctx.session_key, "PEERGATE_RUN": ctx.run_id}
+        return {**os.environ, **self.env, **own}
+
+
+async def feed(program: Program, data: bytes) -> None:
+    """Write all of standard input and close it. A program that does not read it is no error."""
+    try:
+        await program.stdin.send_all(data)
+    except trio.BrokenResourceError:
+        return
+    finally:
+        await trio.aclose_forcefully(program.stdin)
+
+
+def _ended_badly(name: str, code: int, last_words: str) -> str:
+    how = f"exited with code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+    words = cut(last_words[-TAIL_CHARS:])
+    return f"{name} {how}" + (f"; its last lines:\n{words}" if words else "; it wrote nothing")

@@ -1,0 +1,56 @@
+"""Ending everything this process started.
+
+Owns: the sweep. The worker is a subreaper, so whatever its tools leave behind becomes its child. Only children are ever
+signalled: until we reap one its pid cannot name anybody else, and killing it hands its own children to us for the next
+round."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+ROUND_SECONDS = 0.002
+SWEEP_SECONDS = 3.0
+"""A tree that forks faster than this is the supervisor's business: it kills the worker with all that is below."""
+
+
+def children() -> list[int]:
+    """Pids of this process' children, zombies included."""
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread may end while we look
+            found += map(int, (task / "children").read_bytes().split())
+    return found
+
+
+def kill_round(spare: Iterable[int] = ()) -> list[int]:
+    """SIGKILL every child but those to `spare`, reap those already dead, and return the ones that were there."""
+    targets = [pid for pid in children() if pid not in set(spare)]
+    for pid in targets:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return targets
+
+
+async def sweep(spare: Iterable[int] = ()) -> list[int]:
+    """Kill and reap until no child is left but those to `spare`. Returns what would not die within SWEEP_SECONDS."""
+    deadline = time.monotonic() + SWEEP_SECONDS
+    # The kernel tells nobody when an orphan becomes ours, so this has to look again.
+    while (left := kill_round(spare)) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await trio.sleep(ROUND_SECONDS)
+    return left
+
+
+def sweep_now() -> None:
+    """The same without an event loop, for a process about to exit."""
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while kill_round() and time.monotonic() < deadline:
+        time.sleep(ROUND_SECONDS)

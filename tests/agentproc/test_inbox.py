@@ -1,0 +1,73 @@
+"""Messages that arrive during a turn: each is handed out once, in order."""
+
+from __future__ import annotations
+
+import trio
+
+from agentproc import inbox as module
+from agentproc.inbox import Inbox, Message, announce_in
+
+ANNOUNCE = {
+    "kind": "internal_system", "sourceSessionKey": "agent:main:subagent:1", "sourceTool": "sessions_spawn",
+    "childRunId": "r1", "status": "ok", "label": "l", "result": "42",
+}  # fmt: skip
+
+
+def mail(id: int) -> Message:
+    return Message(f"text {id}", {}, id)
+
+
+async def test_messages_are_taken_in_order_each_once_however_often_they_come():
+    inbox = Inbox()
+    for id in (1, 2, 1):
+        inbox.put(mail(id))
+    assert [inbox.get_nowait(), inbox.get_nowait(), inbox.get_nowait()] == [mail(1), mail(2), None]
+    inbox.put(mail(2))  # the gateway sends what it does not know to be finished with again
+    assert inbox.get_nowait() is None
+
+
+async def test_a_waiting_turn_wakes_when_a_message_comes(autojump_clock):
+    inbox = Inbox()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_put_later, inbox)
+        assert await inbox.get() == mail(7)
+
+
+async def _put_later(inbox: Inbox) -> None:
+    await trio.sleep(5)
+    inbox.put(mail(7))
+
+
+async def test_waiting_ends_when_its_time_is_over(autojump_clock):
+    assert await Inbox().get(3) is None
+
+
+async def test_what_nobody_took_is_unread():
+    inbox = Inbox()
+    for id in (1, 2, 3):
+        inbox.put(mail(id))
+    async for _ in inbox:
+        break
+    assert inbox.unread() == [2, 3]
+
+
+async def test_more_than_fits_is_given_back_as_unread(monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    inbox = Inbox()
+    for id in (1, 2, 3):
+        inbox.put(mail(id))
+    inbox.get_nowait()
+    assert inbox.unread() == [2, 3]
+
+
+def test_an_announce_is_read_from_the_gateways_word():
+    announce = announce_in(ANNOUNCE)
+    assert announce is not None
+    assert (announce.child_session_key, announce.run_id, announce.status) == ("agent:main:subagent:1", "r1", "ok")
+    assert (announce.result, announce.label, announce.task_name) == ("42", "l", None)
+    assert Message("x", ANNOUNCE).sender == "agent:main:subagent:1"
+
+
+def test_a_task_from_the_parent_is_no_announce():
+    assert announce_in({"kind": "inter_session", "sourceSessionKey": "a", "sourceTool": "sessions_spawn"}) is None
+    assert announce_in({"kind": "external_user"}) is None
