@@ -82,9 +82,7 @@ async def _serve_until_told(link: SupervisorLink, terminations: AsyncIterator[in
         taken = await link.wait_taken()
         resolved = msgspec.json.decode(taken.document, type=Resolved)
         set_level(resolved.settings.logging.level)
-        await background.start(link.serve)
-        gateway = Gateway(link, taken, resolved, stop)
-        await gateway.serve()
+        await Gateway(link, taken, resolved, stop).serve(background)
         link.send_nowait(Retired(taken.take.generation))
         await link.flush()
         background.cancel_scope.cancel()
@@ -121,8 +119,8 @@ class Gateway:
         self._registry = Registry()
         self._started = time.monotonic()
 
-    async def serve(self) -> None:
-        """Open everything, serve until told to stop, close everything in order."""
+    async def serve(self, background: trio.Nursery) -> None:
+        """Open everything, serve until told to stop, close everything in order; the link outlives it in `background`."""
         raise_descriptor_limit()
         taken = self._taken
         async with open_services(
@@ -136,6 +134,8 @@ class Gateway:
         ) as services:
             house = self._furnish(services)
             self._listen_to_supervisor(services)
+            # Not before: what the supervisor says while the database is opened waits in the socket and is not missed.
+            await background.start(self._link.serve)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick)
                 nursery.start_soon(self._beat)

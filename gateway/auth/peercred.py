@@ -23,14 +23,15 @@ _GROUP_BYTES = 1024  # the most that Python's getsockopt takes; longer lists are
 
 
 def prepare_listener(listener: socket.socket) -> None:
-    """Have every frame on accepted sockets carry its sender's pid, from the first byte on: a listener's SO_PASSCRED is
-    inherited by what it accepts (unix_sock_inherit_flags), and what is sent before the accept carries it anyway."""
+    """Have every frame carry its sender's pid, from the first byte on: connections inherit a listener's SO_PASSCRED."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
 
-def refuse_descriptors(sock: socket.socket) -> None:
-    """Nobody may park descriptors in our queue. Older kernels do not know the option; there they are dropped on
-    arrival."""
+def prepare_accepted(sock: socket.socket) -> None:
+    """The same for a connection that was made before its listener was prepared (what was sent before the accept carries
+    its sender anyway). And nobody may park descriptors in our queue: older kernels do not know that option; there they
+    are dropped on arrival."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
     except OSError as error:

@@ -17,7 +17,7 @@ import trio
 
 from gateway.auth.decide import decide
 from gateway.auth.facts import PeerFacts, Policy
-from gateway.auth.peercred import prepare_listener, read_peer, refuse_descriptors
+from gateway.auth.peercred import prepare_listener, read_peer, prepare_accepted
 from gateway.auth.principal import Verdict
 from gateway.protocol.limits import MAX_UNGREETED_PER_DOOR
 from supervisor.messages import Identity
@@ -48,11 +48,11 @@ class UnixDoor:
         self._converse = converse
         self._ungreeted = trio.Semaphore(MAX_UNGREETED_PER_DOOR)
         self._trouble_at = -QUIET_SECONDS
+        prepare_listener(listener)
+        listener.setblocking(False)
 
     async def serve(self, conversations: trio.Nursery) -> None:
         """Accept for ever; each peer gets a task in `conversations`, which outlives this loop when we retire."""
-        prepare_listener(self._listener)
-        self._listener.setblocking(False)
         while True:
             await self._ungreeted.acquire()
             try:
@@ -65,12 +65,16 @@ class UnixDoor:
     async def _accept(self) -> socket.socket:
         while True:
             try:
-                return self._listener.accept()[0]
+                sock = self._listener.accept()[0]
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._listener)
             except OSError as error:
                 if error.errno not in _PASSING:
                     await self._pause(error)
+            else:
+                # At once: what is sent between the accept and this would carry no sender.
+                prepare_accepted(sock)
+                return sock
 
     async def _pause(self, error: OSError) -> None:
         now = trio.current_time()
@@ -93,7 +97,6 @@ class UnixDoor:
             release()
 
     async def _identify(self, sock: socket.socket) -> tuple[PeerFacts, Verdict]:
-        refuse_descriptors(sock)
         facts = read_peer(sock)
         try:
             # A process of another PID namespace cannot be a descendant; the supervisor could not look it up either.

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from gateway.auth.facts import PeerFacts
-from gateway.auth.peercred import prepare_listener, read_peer, refuse_descriptors
+from gateway.auth.peercred import prepare_accepted, prepare_listener, read_peer
 from gateway.link.unix import OtherSender, UnixLink
 from gateway.protocol.frames import pack
 from tests.support import peers
@@ -28,13 +28,14 @@ NEW_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child"]
 
 
 @contextmanager
-def listening(path: Path) -> Iterator[socket.socket]:
+def listening(path: Path, *, prepared: bool = True) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         path.chmod(0o666)
         listener.listen()
         listener.settimeout(SECONDS)
-        prepare_listener(listener)
+        if prepared:
+            prepare_listener(listener)
         yield listener
 
 
@@ -187,14 +188,17 @@ def test_on_an_older_kernel_too_the_dead_are_noticed(street: Path, error: str):
     assert (facts["dead"], facts["legacy"], facts["has_pidfd"]) == (True, True, False)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_what_is_sent_before_and_after_the_accept_carries_its_sender(street: Path, nursery, when: str):
-    with listening(street / "s") as listener, socket.socket(socket.AF_UNIX) as client:
+@pytest.mark.parametrize("when", ["before the accept", "after the accept"])
+@pytest.mark.parametrize("prepared", [True, False], ids=["since the listener was opened", "since the accept"])
+async def test_whatever_is_sent_carries_its_sender(street: Path, nursery, when: str, prepared: bool):
+    with listening(street / "s", prepared=prepared) as listener, socket.socket(socket.AF_UNIX) as client:
         client.connect(str(street / "s"))
-        if when == "before":
+        if when == "before the accept":
             client.send(pack(b"early"))
         with listener.accept()[0] as sock:
-            if when == "after":
+            if not prepared:
+                prepare_accepted(sock)
+            if when == "after the accept":
                 client.send(pack(b"early"))
             link = UnixLink(sock, nursery, limit=100, sender=look_at(sock).pid)
             assert await link.receive() == [b"early"]
@@ -214,7 +218,7 @@ async def test_a_socket_handed_on_does_not_speak_for_who_connected_it(street: Pa
 def test_nobody_parks_descriptors_with_us():
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        refuse_descriptors(ours)
+        prepare_accepted(ours)
         try:
             socket.send_fds(theirs, [b"x"], [0])
         except PermissionError:
