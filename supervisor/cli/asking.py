@@ -1,0 +1,152 @@
+"""Asking the running system: which door, how often again, and what to say when nobody answers.
+
+Owns the rule of resending: reads and calls that carry an idempotency key are sent again after the gateway died in the
+middle; the key makes that the same call. Other calls are sent once."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from supervisor.cli.errors import CliError, ConnectionLost, HelloRefused, NotAllowed, NotRunning, Unanswered
+from supervisor.cli.snapshot import gateway_words
+from supervisor.cli.wire import HELLO_SECONDS, Client, dial
+
+READ_PATIENCE = HELLO_SECONDS
+WRITE_PATIENCE = 30.0
+"""Seconds a write is tried again: longer than a gateway needs to start on a loaded machine."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+
+
+def new_key() -> str:
+    """An idempotency key for one effect."""
+    return str(uuid.uuid4())
+
+
+def open_client(doors: Sequence[str], *, events: bool = False, hello_seconds: float = HELLO_SECONDS) -> Client:
+    """A client that has said hello at the first door which lets us in. Raises the most telling of their errors."""
+    client, _ = _first_door(doors, None, events=events, hello_seconds=hello_seconds)
+    return client
+
+
+def ask_once(
+    doors: Sequence[str],
+    method: str,
+    params: Mapping[str, Any],
+    *,
+    timeout: float | None = 30.0,
+    hello_seconds: float = HELLO_SECONDS,
+) -> Any:
+    """One call at the first door which lets us in, greeting and call in one write."""
+    client, payload = _first_door(doors, (method, params, timeout), hello_seconds=hello_seconds)
+    client.close()
+    return payload
+
+
+def ask(
+    doors: Sequence[str],
+    method: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    timeout: float | None = 30.0,
+    patience: float = READ_PATIENCE,
+) -> Any:
+    """A call that may be repeated, repeated for `patience` seconds when the gateway goes away before it has answered.
+
+    The first try needs a system that is there; later ones also wait for a supervisor that is being started again."""
+    until, pause = time.monotonic() + patience, _FIRST_PAUSE
+    trouble: NotRunning | None = None
+    while True:
+        left = max(HELLO_SECONDS, until - time.monotonic())
+        try:
+            return ask_once(doors, method, params or {}, timeout=timeout, hello_seconds=left)
+        except (ConnectionLost, Unanswered) as error:
+            trouble = error
+        except NotRunning as error:
+            if trouble is None:
+                raise
+            trouble = error
+        if time.monotonic() + pause >= until:
+            raise _told(trouble, doors)
+        time.sleep(pause)
+        pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def ask_with_key(doors: Sequence[str], method: str, params: Mapping[str, Any], *, timeout: float | None = 30.0) -> Any:
+    """A write: it gets an idempotency key unless it has one, and is sent again with it until it is answered."""
+    keyed = {"idempotencyKey": new_key(), **params}
+    return ask(doors, method, keyed, timeout=timeout, patience=WRITE_PATIENCE)
+
+
+def use_tool(
+    doors: Sequence[str],
+    name: str,
+    args: Mapping[str, Any],
+    *,
+    session: str | None = None,
+    timeout: float | None = 60.0,
+) -> dict[str, Any]:
+    """A session tool's result. The acting session is the principal's; only an operator names one."""
+    params: dict[str, Any] = {"name": name, "args": {key: value for key, value in args.items() if value is not None}}
+    if session is not None:
+        params["sessionKey"] = session
+    result = ask_with_key(doors, "tools.invoke", params, timeout=timeout)
+    return result if isinstance(result, dict) else {"result": result}
+
+
+def ask_as(
+    doors: Sequence[str], operator: tuple[str, Mapping[str, Any]], tool: tuple[str, Mapping[str, Any]]
+) -> tuple[Any, bool]:
+    """A read that an operator does by its row and a process inside an agent by the session tool of the same meaning.
+
+    The payload, and whether it is the tool's. Which of the two we are is what the gateway said at hello."""
+    client, _ = _first_door(doors, None)
+    with client:
+        inside = client.principal.get("kind") in ("tool", "worker")
+        if not inside:
+            return client.call(operator[0], operator[1]), False
+        return client.call("tools.invoke", {"name": tool[0], "args": dict(tool[1])}), True
+
+
+def _first_door(
+    doors: Sequence[str],
+    call: tuple[str, Mapping[str, Any], float | None] | None,
+    *,
+    events: bool = False,
+    hello_seconds: float = HELLO_SECONDS,
+) -> tuple[Client, Any]:
+    """Try the doors in order. A refused hello means that nothing behind it was carried out, so the next may be
+    tried."""
+    errors: list[CliError] = []
+    for door in doors:
+        try:
+            client = Client(dial(door), events=events, hello_seconds=hello_seconds)
+        except (NotRunning, NotAllowed) as error:
+            errors.append(error)
+            continue
+        try:
+            payload = client.call(call[0], call[1], timeout=call[2]) if call else client.greet()
+        except BaseException as error:
+            client.close()
+            if not isinstance(error, HelloRefused):
+                raise
+            errors.append(error)
+            continue
+        return client, payload
+    raise _most_telling(errors)
+
+
+def _most_telling(errors: Sequence[CliError]) -> CliError:
+    """A refusal says more than an absence, the first absence more than the later ones."""
+    ranked = (HelloRefused, NotAllowed, Unanswered, NotRunning)
+    return next(error for kind in ranked for error in errors if isinstance(error, kind))
+
+
+def _told(trouble: NotRunning, doors: Sequence[str]) -> NotRunning:
+    """The same trouble with what the supervisor last wrote about the gateway."""
+    words = gateway_words(doors)
+    if words is None:
+        return trouble
+    return type(trouble)(f"{trouble.message}: {words}", fix="peergate logs; peergate ps")

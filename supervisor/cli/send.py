@@ -1,0 +1,149 @@
+"""`peergate send` and `spawn`: the session tools, for an operator and for an agent typing in its own shell.
+
+Nothing here says who is calling: the kernel does, and the session is the caller's own. Only an operator may name
+one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from supervisor.cli.asking import ask_with_key, use_tool
+from supervisor.cli.errors import FAILED, NOT_ALLOWED, Usage
+from supervisor.cli.invocation import Invocation, command
+from supervisor.cli.output import clean, note, one_line, print_json
+from supervisor.cli.runs import await_run, run_exit, run_text
+from supervisor.cli.targets import session_key
+
+SLACK_SECONDS = 30.0
+"""How much longer than the tool itself the command waits for its answer."""
+acting = click.option("--session-key", "acting_as", metavar="SESSION", help="Act as this session (operators only).")
+
+
+@command(
+    "send",
+    'peergate send scout "what is in README.md?"',
+    'peergate send agent:main:main "and now in German" --timeout 120',
+    "git diff | peergate send scout -",
+    'peergate send main "tidy up" --no-wait',
+    'peergate send main "write the report" --wait      # runs the turn to its end, however long',
+    passthrough=True,
+)
+@click.argument("target", required=False)
+@click.argument("message", required=False)
+@click.option("--label", help="Instead of TARGET: the session with this label.")
+@click.option(
+    "--timeout", type=click.IntRange(0, 86_400), default=30, show_default=True, help="Seconds to wait for the reply."
+)
+@click.option("--no-wait", is_flag=True, help="Return as soon as the message is on disk.")
+@click.option("--wait", "to_the_end", is_flag=True, help="Run a turn and wait until it has ended (operators only).")
+@acting
+def send(
+    run: Invocation,
+    target: str | None,
+    message: str | None,
+    label: str | None,
+    timeout: int,
+    no_wait: bool,
+    to_the_end: bool,
+    acting_as: str | None,
+) -> None:
+    """Send MESSAGE (- reads it from standard input) to TARGET, an agent or a session, and print the reply.
+
+    --json prints the result of the session tool sessions_send as it is; with --wait, that of agent.wait."""
+    if label is not None and target is not None and message is None:
+        target, message = None, target
+    if (target is None) == (label is None) or message is None:
+        raise Usage('say whom and what: peergate send scout "hello"')
+    text = sys.stdin.read() if message == "-" else message
+    if to_the_end:
+        _turn(run, target, text)
+        return
+    where = {"label": label} if target is None else {"sessionKey": session_key(target)}
+    args = {**where, "message": text, "timeoutSeconds": 0 if no_wait else timeout}
+    result = use_tool(run.doors, "sessions_send", args, session=_acting(acting_as), timeout=timeout + SLACK_SECONDS)
+    _finish(run, result, _reply_text(result))
+
+
+def _acting(given: str | None) -> str | None:
+    return session_key(given) if given else None
+
+
+def _turn(run: Invocation, target: str | None, text: str) -> None:
+    if target is None:
+        raise Usage("--wait needs a TARGET, an agent or a session")
+    accepted = ask_with_key(run.doors, "agent", {"sessionKey": session_key(target), "message": text})
+    result = await_run(run.doors, str(accepted["runId"]), until=None)
+    run.answer(result, lambda: run_text(result))
+    _exit(run_exit(result))
+
+
+def _reply_text(result: Mapping[str, Any]) -> str:
+    if result.get("reply") is not None:
+        return clean(str(result["reply"]))
+    status = result.get("status")
+    if status == "accepted":
+        how = " into the turn that is running" if result.get("targetDisposition") == "steered" else ""
+        return f"accepted{how}; the reply comes later: peergate wait {one_line(result.get('runId'))}"
+    return f"{one_line(status)}: {one_line(result.get('error') or result.get('message'), 2000)}"
+
+
+@command(
+    "spawn",
+    'peergate spawn "count the words of README.md"',
+    'peergate spawn "review src/" --agent scout --label review --timeout 600',
+    'peergate spawn "check the links" --json',
+    passthrough=True,
+)
+@click.argument("task")
+@click.option("--agent", metavar="AGENT", help="Which agent's worker does it (default: the caller's own).")
+@click.option("--label", help="A name for people.")
+@click.option("--task-name", help="A name for programs, told with the result.")
+@click.option("--timeout", type=click.IntRange(1), metavar="SECONDS", help="End the run after this long.")
+@click.option("--delete", is_flag=True, help="Delete its session when its result was delivered.")
+@acting
+def spawn(
+    run: Invocation,
+    task: str,
+    agent: str | None,
+    label: str | None,
+    task_name: str | None,
+    timeout: int | None,
+    delete: bool,
+    acting_as: str | None,
+) -> None:
+    """Start a sub-agent on TASK (- reads it from standard input). Its result is delivered to the session that started
+    it.
+
+    --json prints the result of the session tool sessions_spawn as it is."""
+    args = {
+        "task": sys.stdin.read() if task == "-" else task,
+        "agentId": agent,
+        "label": label,
+        "taskName": task_name,
+        "runTimeoutSeconds": timeout,
+        "cleanup": "delete" if delete else None,
+    }
+    result = use_tool(run.doors, "sessions_spawn", args, session=_acting(acting_as), timeout=SLACK_SECONDS * 2)
+    child, identity = one_line(result.get("childSessionKey")), one_line(result.get("runId"))
+    started = f"started {child}\nrun {identity}   (peergate wait {identity})"
+    failed = f"{one_line(result.get('status'))}: {one_line(result.get('error'), 2000)}"
+    _finish(run, result, started if result.get("status") == "accepted" else failed)
+
+
+def _finish(run: Invocation, result: Mapping[str, Any], text: str) -> None:
+    """Print a tool's result; its status is the exit code."""
+    code = {"forbidden": NOT_ALLOWED, "error": FAILED, "timeout": FAILED}.get(str(result.get("status")), 0)
+    if run.json:
+        print_json(result)
+    else:
+        (note if code else click.echo)(text)
+    _exit(code)
+
+
+def _exit(code: int) -> None:
+    if code:
+        click.get_current_context().exit(code)
