@@ -11,14 +11,19 @@ import outcome
 import trio
 
 import agentproc
-import gateway
+from gateway import protocol
 
 FRAMES = 4
 LEAVES = 3
 TEXT_CHARS = 2000
 
 _BUILTIN = Path(agentproc.__file__).parent / "builtin"
-_INTERNAL = tuple(Path(module.__file__ or "").parent for module in (agentproc, gateway, trio, outcome))
+_INTERNAL = (
+    Path(agentproc.__file__).parent,
+    Path(protocol.__file__).parent.parent,
+    Path(trio.__file__).parent,
+    Path(outcome.__file__).parent,
+)
 
 
 def describe(error: BaseException) -> str:

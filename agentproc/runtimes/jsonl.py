@@ -8,7 +8,6 @@ reply (the last one counts). It ends by closing its standard output."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -41,8 +40,7 @@ class Conversation:
             try:
                 with trio.CancelScope() as reading:
                     nursery.start_soon(self._program.end_after_exit, reading)
-                    async for line in self._lines():
-                        await self._take(nursery, line)
+                    await self._listen(nursery)
             except TurnFailed as failed:  # raised again outside: the nursery would wrap it
                 failure = failed
                 nursery.cancel_scope.cancel()
@@ -58,18 +56,15 @@ class Conversation:
         }  # fmt: skip
         return opening if ctx.deadline is None else {**opening, "deadlineMs": int(ctx.deadline * 1000)}
 
-    async def _lines(self) -> AsyncIterator[bytes]:
-        buffer = bytearray()
+    async def _listen(self, nursery: trio.Nursery) -> None:
+        buffer = b""
         while chunk := await self._program.stdout.receive_some(READ_BYTES):
-            buffer += chunk
-            *lines, rest = buffer.split(b"\n")
+            *lines, buffer = (buffer + chunk).split(b"\n")
             for line in lines:
-                yield bytes(line)
-            buffer = rest
+                await self._take(nursery, line)
             if len(buffer) > self._limit:
                 raise TurnFailed(f"the program wrote a line of more than {self._limit} bytes (limits.outputBytes)")
-        if buffer:
-            yield bytes(buffer)
+        await self._take(nursery, buffer)
 
     async def _take(self, nursery: trio.Nursery, line: bytes) -> None:
         if not line.strip():

@@ -51,7 +51,7 @@ class Program:
 
     async def copy_stderr(self) -> None:
         """Pass on what it writes to its standard error, which is the log, and remember the end of it."""
-        async for chunk in _chunks(self._stderr):
+        while chunk := await self._stderr.receive_some(READ_BYTES):
             self._tail = (self._tail + chunk)[-TAIL_BYTES:]
             with suppress(OSError):  # a log that is gone is no reason to fail a turn
                 # To the log pipe of the supervisor, which reads without ever waiting; so this does not wait either.
@@ -99,11 +99,6 @@ async def open_program(argv: Sequence[str], *, cwd: str | None, env: Mapping[str
     finally:
         with trio.CancelScope(shield=True):
             await program.close()
-
-
-async def _chunks(stream: trio.lowlevel.FdStream) -> AsyncIterator[bytes]:
-    while chunk := await stream.receive_some(READ_BYTES):
-        yield chunk
 
 
 def _taken(pipe: IO[bytes] | None) -> int:

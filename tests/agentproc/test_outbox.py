@@ -67,7 +67,8 @@ def test_the_bound_on_text_counts_characters():
 
 @given(st.lists(st.one_of(st.text(max_size=40), st.integers(0, 30))))
 def test_whatever_happens_numbers_have_no_gap_and_nothing_unacknowledged_is_lost(steps: list[str | int]):
-    outbox, kept, taken = Outbox(max_events=5, max_chars=100), [], 0
+    outbox, taken = Outbox(max_events=5, max_chars=100), 0
+    kept: list[int] = []
     for step in steps:
         if isinstance(step, str):
             before = outbox.acked + len(outbox)

@@ -18,21 +18,28 @@ from tests.support.fake_gateway import FakeGateway, HangUp, open_fake_gateway
 
 
 class Desk:
-    """An uplink with what it told and was told."""
+    """An uplink with what it told and was told. `came` is set by every event, `tried` by the second ticket."""
 
     def __init__(self, path: Path) -> None:
         self.heard: list[Event] = []
+        self.came, self.tried = trio.Event(), trio.Event()
         self.greeted = 0
         self.tickets = 0
         self.changes: list[bool] = []
         self.uplink = Uplink(
             lambda ticket: open_client(str(path), ticket=ticket), self._ticket,
-            greet=self._greet, hear=self.heard.append, on_change=lambda connected, why: self.changes.append(connected),
+            greet=self._greet, hear=self._hear, on_change=lambda connected, why: self.changes.append(connected),
         )  # fmt: skip
 
     async def _ticket(self) -> str:
         self.tickets += 1
+        if self.tickets == 2:
+            self.tried.set()
         return f"ticket-{self.tickets}"
+
+    def _hear(self, event: Event) -> None:
+        self.heard.append(event)
+        self.came.set()
 
     async def _greet(self, client: Client) -> None:
         self.greeted += 1
@@ -88,8 +95,7 @@ async def test_a_call_made_before_there_is_a_gateway_waits_for_it(tmp_path: Path
 
     async with trio.open_nursery() as asking:
         asking.start_soon(ask)
-        while desk.tickets < 2:  # it has tried in vain
-            await trio.sleep(0.001)
+        await desk.tried.wait()  # so it has tried in vain
         fake = FakeGateway(tmp_path / "agents.sock")
         fake.answers["x"] = lambda params: "late"
         await nursery.start(fake.serve)
@@ -131,8 +137,7 @@ async def test_events_are_heard_also_after_a_reconnect(tmp_path: Path):
         fake.answers["x"] = die_first(1, 1)
         await desk.uplink.call("x")
         await fake.post("worker.abort", {"runId": "r"})
-        while not desk.heard:
-            await trio.sleep(0.001)
+        await desk.came.wait()
         assert desk.heard[0].event == "worker.abort"
 
 

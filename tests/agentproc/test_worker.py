@@ -1,4 +1,4 @@
-"""The worker loop as the gateway sees it: take a run, report, finish; aborts, steering, deaths of the gateway, leaving."""
+"""The worker loop as the gateway sees it: take a run, report, finish; abort, steer, lose the gateway, leave."""
 
 from __future__ import annotations
 
@@ -210,14 +210,16 @@ async def test_a_run_the_gateway_gave_up_meanwhile_is_dropped_and_the_next_one_d
 
 
 async def test_steered_messages_reach_the_turn_once_and_what_it_did_not_read_goes_back(tmp_path: Path):
+    last_was_sent = trio.Event()
+
     async def turn(ctx: Context) -> str:
         async with ctx.steer() as inbox:
             first = await inbox.get()
             second = await inbox.get()
             assert first is not None
             assert second is not None
-            while len(inbox.unread()) < 1:
-                await trio.sleep(0.001)
+            await last_was_sent.wait()
+            await ctx.save_state()  # its answer comes after the event that was sent before it
         return first.text + second.text
 
     def mails(*ids: int) -> dict[str, Any]:
@@ -229,6 +231,7 @@ async def test_steered_messages_reach_the_turn_once_and_what_it_did_not_read_goe
         await fake.wait_for("worker.steering")
         await fake.post("worker.steer", mails(1, 2))
         await fake.post("worker.steer", mails(2, 3))
+        last_was_sent.set()
         finish = await fake.wait_for("worker.finish")
         assert (finish["text"], finish["unread"]) == ("m1m2", [3])
         assert [one["open"] for one in fake.asked("worker.steering")] == [True, False]

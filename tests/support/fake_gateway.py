@@ -73,7 +73,7 @@ class FakeGateway:
         for stream in tuple(self._streams):
             await trio.aclose_forcefully(stream)
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve for ever."""
         sock = trio.socket.socket(trio.socket.AF_UNIX)
         await sock.bind(str(self.path))

@@ -64,8 +64,8 @@ def test_a_name_that_is_no_utf8_travels_and_is_found(tmp_path: Path):
     ("make", "kind"),
     [
         (lambda path: os.mkfifo(path), "fifo"),
-        (lambda path: os.mkdir(path), "directory"),
-        (lambda path: os.symlink("/etc/passwd", path), "symbolic link"),
+        (lambda path: path.mkdir(), "directory"),
+        (lambda path: path.symlink_to("/etc/passwd"), "symbolic link"),
         (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "socket"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ ROWS = st.lists(
 
 
 def test_files_are_added_up_and_equal_ones_named():
-    rows = [
+    rows: list[list[Any]] = [
         ["a.py", "Python", 10, 20, 100, "h1"],
         ["b.py", "Python", 10, 20, 100, "h1"],
         ["c.md", "Markdown", 1, 2, 3, "h2"],
@@ -50,7 +51,7 @@ def test_five_hundred_files_fit_one_message():
 
 
 @given(ROWS, st.integers(40, 400))
-def test_in_however_many_parts_the_sum_is_the_same(rows: list[list[object]], limit: int):
+def test_in_however_many_parts_the_sum_is_the_same(rows: list[list[Any]], limit: int):
     parts = parts_of(rows, limit)
     assert sorted(map(str, (row for part in parts for row in part))) == sorted(map(str, rows))
     whole, summed = summarise(rows), add_up(map(summarise, parts))
