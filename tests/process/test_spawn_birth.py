@@ -9,10 +9,11 @@ import signal
 import pytest
 import trio
 
+from supervisor import channel as channels
 from supervisor import kernel, trees
-from supervisor.factory import BirthFailed, FactoryGone
-from supervisor.messages import Assign, Born
-from tests.support.spawn_targets import assign, ended, heard, is_alive, output_of, until_dead
+from supervisor.factory import BirthFailed, FactoryGone, exec_zygote
+from supervisor.messages import Assign, Born, FactoryReady, Fork, Forked
+from tests.support.spawn_targets import GATEWAY, WORKER, assign, ended, heard, is_alive, output_of, until_dead
 
 SHOW = "say(facts())"
 
@@ -204,6 +205,43 @@ async def test_a_zygote_that_dies_owes_nobody_an_answer(zygote_nest):
         await trio.sleep(0.05)
         trees.send(nest.zygote.pidfd, signal.SIGKILL)
     assert outcomes == ["gone"] * 5
+
+
+def parent_of(pid: int) -> int:
+    stat = kernel.stat_of(pid)
+    assert stat is not None
+    return stat.ppid
+
+
+async def test_a_child_becomes_ours_only_when_we_acknowledged_it(zygote_nest):
+    """Before, its number must stay pinned by somebody else, or a sweep could reap what nobody knows yet."""
+    zygote = exec_zygote(WORKER, GATEWAY, {})
+    received = await zygote.channel.receive()
+    assert received is not None
+    assert received[0] == FactoryReady(zygote.pid)
+    ours, theirs = channels.pair()
+    readable, writable = os.pipe()
+    waiting, acknowledge = os.pipe()
+    zygote.channel.send_nowait(Fork(1, "worker", os.getpid()), [theirs.fileno(), writable, waiting])
+    received = await zygote.channel.receive()
+    assert received is not None
+    assert isinstance(received[0], Forked)
+    pid, (pidfd,) = received[0].pid, received[1]
+    await trio.sleep(0.05)
+    assert parent_of(pid) not in (os.getpid(), zygote.pid)
+    os.close(acknowledge)
+    with trio.fail_after(5):
+        while parent_of(pid) != os.getpid():
+            await trio.sleep(0.002)
+    for birth_pidfd in (pidfd, zygote.pidfd):
+        trees.send(birth_pidfd, signal.SIGKILL)
+        await trees.wait_ended(birth_pidfd)
+        assert trees.reap(birth_pidfd) == trees.Exit(signal=signal.SIGKILL)
+    for sock in (ours, theirs):
+        sock.close()
+    for descriptor in (readable, writable, waiting):
+        os.close(descriptor)
+    zygote.close()
 
 
 async def test_a_birth_nobody_waits_for_any_more_leaves_nothing_behind(zygote_nest):

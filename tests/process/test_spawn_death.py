@@ -106,7 +106,8 @@ async def test_killing_a_tree_leaves_nothing_however_it_hid(nest):
     birth.channel.send_nowait(assign(TOOLS + "hear()"))
     family = await heard(birth)
     report = await trees.kill_tree(birth.pid, birth.pidfd)
-    assert report.left == ()
+    assert (report.killed, report.left) == (len(family), ())
+    assert [pid for pid in family if is_alive(pid)] == [], "without a sweep, which cannot tell whose they were"
     assert await ended(birth) == trees.Exit(signal=signal.SIGKILL)
     await trees.sweep(set, FILTERS)
     assert [pid for pid in family if is_alive(pid)] == []

@@ -131,9 +131,9 @@ async def test_a_number_used_again_is_not_the_process_that_had_it(nest):
     """Only inodes can tell: the table still holds a worker whose number belongs to somebody else by now."""
     table = SpawnTable()
     birth = await nest.worker()
-    table.add(birth, spawn="s1", agent="main", session="agent:main:main", generation=1, now=0.0)
     stranger = subprocess.Popen(["sleep", "300"])
     birth.pid, real = stranger.pid, birth.pid  # as if the number had come round
+    table.add(birth, spawn="s1", agent="main", session="agent:main:main", generation=1, now=0.0)
     try:
         assert ask(table, stranger.pid).kind != "worker"
         assert ask(table, real).kind == "worker"

@@ -136,6 +136,14 @@ def test_a_number_that_goes_to_a_worker_at_any_moment_never_makes_a_stranger_its
     assert walk(60, tree) == Found(Answer.OUTSIDE)
 
 
+@pytest.mark.parametrize("question", range(1, 6))
+def test_an_answer_that_was_overtaken_on_the_way_up_is_not_given(question):
+    """60 changes hands after its own level was read and checked: only another look from the top can see it."""
+    tree = Tree(FAMILY, {WORKER: "worker"})
+    tree.changes[question] = lambda tree: tree.parents.update({60: WORKER})
+    assert walk(60, tree) == Found(Answer.FOUND, "worker")
+
+
 def test_the_process_itself_ending_is_dead():
     tree = Tree(FAMILY, {WORKER: "worker"})
     tree.changes[2] = lambda tree: tree.end(SUBTOOL, adopter=1)
