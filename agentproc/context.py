@@ -238,7 +238,8 @@ def _finished(row: Mapping[str, Any]) -> Announce:
         child_session_key=str(row.get("childSessionKey") or ""),
         run_id=str(row.get("taskId") or ""),
         status=str(row.get("status", "unknown")),
-        result=str(row.get("result") or row.get("error") or ""),
+        result=str(row.get("result") or ""),
         label=row.get("label"),
         task_name=row.get("taskName"),
+        error=row.get("error"),
     )

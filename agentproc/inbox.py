@@ -22,7 +22,8 @@ the run ends."""
 class Announce:
     """What a finished sub-agent left: read from the provenance of a message, which is the gateway's word.
 
-    `status` is ok, error or timeout; `result` is the child's reply (or what went wrong)."""
+    `status` is ok, error or timeout; `result` is the child's reply (what it had said so far when it was cut short), `error`
+    says what went wrong."""
 
     child_session_key: str
     run_id: str
@@ -30,6 +31,7 @@ class Announce:
     result: str
     label: str | None = None
     task_name: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def announce_in(provenance: Mapping[str, Any]) -> Announce | None:
         result=str(provenance.get("result") or ""),
         label=provenance.get("label"),
         task_name=provenance.get("taskName"),
+        error=provenance.get("error"),
     )
 
 

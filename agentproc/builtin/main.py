@@ -26,7 +26,7 @@ async def turn(ctx: Context) -> str | None:
     """Carry out the word the message begins with; echo anything else."""
     if ctx.announce:
         name = ctx.announce.label or ctx.announce.child_session_key
-        return f"Sub-agent {name} finished ({ctx.announce.status}): {ctx.announce.result}"
+        return f"Sub-agent {name} finished ({ctx.announce.status}): {ctx.announce.error or ctx.announce.result}"
     word, _, rest = ctx.message.strip().partition(" ")
     command = COMMANDS.get(word.lower())
     if command is None:

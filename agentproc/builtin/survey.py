@@ -163,7 +163,7 @@ class Survey:
 def report_in(announce: Announce, path: str) -> dict[str, Any]:
     """The report a sub-agent left, or one that says why there is none."""
     report = task_in(announce.result) if announce.status == "ok" else None
-    wrong = f"its sub-agent ended with {announce.status}: {announce.result[:500]}"
+    wrong = f"its sub-agent ended with {announce.status}: {(announce.error or announce.result)[:500]}"
     return report or {"path": path, "kind": "unknown", "error": wrong}
 
 

@@ -65,6 +65,7 @@ def test_an_announce_is_read_from_the_gateways_word():
     assert announce is not None
     assert (announce.child_session_key, announce.run_id, announce.status) == ("agent:main:subagent:1", "r1", "ok")
     assert (announce.result, announce.label, announce.task_name) == ("42", "l", None)
+    assert announce.error is None
     assert Message("x", ANNOUNCE).sender == "agent:main:subagent:1"
 
 

@@ -71,6 +71,8 @@ class FakeTurn:
         key, run = f"agent:main:subagent:{number}", f"child-{number}"
         status, result = await self._result(self._agents["main"], args["task"], key)
         named = {"label": args.get("label"), "taskName": args.get("taskName")}
+        if status != "ok":
+            named["error"], result = result, ""
         if self._lose(number):
             self.queued.append({"taskId": run, "childSessionKey": key, "status": status, "result": result, **named})
         else:
