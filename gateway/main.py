@@ -120,7 +120,8 @@ class Gateway:
         self._started = time.monotonic()
 
     async def serve(self, background: trio.Nursery) -> None:
-        """Open everything, serve until told to stop, close everything in order; the link outlives it in `background`."""
+        """Open everything, serve until told to stop, close everything in order; the link outlives it in
+        `background`."""
         raise_descriptor_limit()
         taken = self._taken
         async with open_services(

@@ -44,7 +44,7 @@ def read_peer(sock: socket.socket) -> PeerFacts:
     pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     pidfd, legacy, gone = _pidfd_of(sock, pid)
     try:
-        status = _read_status(pid) if pid > 0 and not gone else {}
+        status = _read_status(pid) if pid > 0 and not gone else b""
         start = _start_of(pid) if pid > 0 and not gone else 0
         groups = _groups_of(sock, status)
         dead = gone or (pidfd is not None and _has_ended(pidfd))
@@ -52,7 +52,7 @@ def read_peer(sock: socket.socket) -> PeerFacts:
         if pidfd is not None:
             os.close(pidfd)
         raise
-    return PeerFacts(pid, uid, gid, groups, pidfd, dead, _numbers(status.get("NSpid")), start, legacy)
+    return PeerFacts(pid, uid, gid, groups, pidfd, dead, _numbers(status, b"NSpid"), start, legacy)
 
 
 def _pidfd_of(sock: socket.socket, pid: int) -> tuple[int | None, bool, bool]:
@@ -86,23 +86,21 @@ def _has_ended(pidfd: int) -> bool:
     return bool(poller.poll(0))
 
 
-def _groups_of(sock: socket.socket, status: dict[str, str]) -> frozenset[int]:
+def _groups_of(sock: socket.socket, status: bytes) -> frozenset[int]:
     try:
         data = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _GROUP_BYTES)
     except OSError as error:
         if error.errno not in (errno.ERANGE, errno.ENOPROTOOPT, errno.ENODATA):
             raise
-        return frozenset(_numbers(status.get("Groups")) or ())
+        return frozenset(_numbers(status, b"Groups") or ())
     return frozenset(struct.unpack(f"{len(data) // 4}I", data))
 
 
-def _read_status(pid: int) -> dict[str, str]:
+def _read_status(pid: int) -> bytes:
     try:
-        text = _read(f"/proc/{pid}/status")
+        return _read(f"/proc/{pid}/status")
     except OSError:  # hidden (hidepid) or gone: then nothing is known, and `decide` refuses
-        return {}
-    lines = (line.partition(":") for line in text.splitlines())
-    return {name: value for name, _, value in lines if name in ("NSpid", "Groups")}
+        return b""
 
 
 def _start_of(pid: int) -> int:
@@ -111,11 +109,11 @@ def _start_of(pid: int) -> int:
     except OSError:
         return 0
     # proc_pid_stat(5): field 22, counted after the name, which may hold spaces and parentheses.
-    fields = text.rpartition(")")[2].split()
+    fields = text.rpartition(b")")[2].split()
     return int(fields[19]) if len(fields) > 19 else 0
 
 
-def _read(path: str) -> str:
+def _read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         chunks = [os.read(fd, 65536)]
@@ -123,8 +121,11 @@ def _read(path: str) -> str:
             chunks.append(os.read(fd, 65536))
     finally:
         os.close(fd)
-    return b"".join(chunks).decode("utf-8", "replace")
+    return b"".join(chunks)
 
 
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    return None if text is None else tuple(int(word) for word in text.split())
+def _numbers(status: bytes, name: bytes) -> tuple[int, ...] | None:
+    """The numbers of one line of /proc/PID/status, None if it has none. A process's name cannot forge a line: the
+    kernel escapes its line ends there."""
+    _, found, rest = status.partition(b"\n" + name + b":")
+    return tuple(map(int, rest.partition(b"\n")[0].split())) if found else None

@@ -17,7 +17,7 @@ import trio
 
 from gateway.auth.decide import decide
 from gateway.auth.facts import PeerFacts, Policy
-from gateway.auth.peercred import prepare_listener, read_peer, prepare_accepted
+from gateway.auth.peercred import prepare_accepted, prepare_listener, read_peer
 from gateway.auth.principal import Verdict
 from gateway.protocol.limits import MAX_UNGREETED_PER_DOOR
 from supervisor.messages import Identity

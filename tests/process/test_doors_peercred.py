@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -72,11 +72,9 @@ def look_at(sock: socket.socket) -> PeerFacts:
 @pytest.fixture
 def street() -> Iterator[Path]:
     """A directory every uid may enter, because pytest's own may not be."""
-    place = Path("/tmp") / f"peergate-doors-{os.getpid()}"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(mode=0o755)
-    yield place
-    shutil.rmtree(place)
+    with tempfile.TemporaryDirectory(prefix="peergate-doors-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def test_a_process_like_any_other(street: Path):

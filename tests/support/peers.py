@@ -63,6 +63,15 @@ def visit(path: str, *identity: str) -> None:
         sys.stdin.read()
 
 
+def greet(path: str, *identity: str) -> None:
+    """Connect as somebody else, say hello, print what is answered."""
+    become(*identity)
+    request = b"\x83\xa4type\xa3req\xa2id\xa11\xa6method\xa7connect"
+    with connect(path) as sock:
+        sock.sendall(len(request).to_bytes(4, "big") + request)
+        sys.stdout.buffer.write(sock.recv(65536))
+
+
 def hand_on(path: str) -> None:
     """Connect, and let a child speak on the connection."""
     with connect(path) as sock:
@@ -115,4 +124,4 @@ def forbid_peer_pidfds(number: int) -> None:
 
 
 if __name__ == "__main__":
-    {"visit": visit, "hand_on": hand_on, "receive": receive}[sys.argv[1]](*sys.argv[2:])
+    {"visit": visit, "greet": greet, "hand_on": hand_on, "receive": receive}[sys.argv[1]](*sys.argv[2:])
