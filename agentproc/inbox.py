@@ -22,8 +22,8 @@ the run ends."""
 class Announce:
     """What a finished sub-agent left: read from the provenance of a message, which is the gateway's word.
 
-    `status` is ok, error or timeout; `result` is the child's reply (what it had said so far when it was cut short), `error`
-    says what went wrong."""
+    `status` is ok, error or timeout; `result` is the child's reply (what it had said so far when it was cut short),
+    `error` says what went wrong."""
 
     child_session_key: str
     run_id: str
