@@ -43,6 +43,7 @@ class Leases:
         if holding is not None:
             return self._resume(seat, holding, attempt)
         turn = seat.turn = object()
+        seat.wake.set()  # an older call of this worker ends
         seat.holds = seat.holds if self._is_held(seat) else None
         while seat.turn is turn:
             seat.wake = trio.Event()

@@ -100,17 +100,20 @@ class Runs:
         def step(db: Any) -> Outcome[list[RunRecord]]:
             return results.take(db, parent_session, run_ids, lambda found: make_record([*map(snapshot_of, found)]), now)
 
-        with trio.move_on_after(timeout_s):
-            while True:
-                now = engine.clock()
-                arrived = engine.results.setdefault(parent_session, trio.Event())
-                if found := await engine.commit(step):
-                    return [*map(snapshot_of, found)]
-                if not engine.board.children(parent_session):
-                    engine.results.pop(parent_session, arrived).set()
-                    break
+        deadline = trio.current_time() + timeout_s
+        while True:
+            now = engine.clock()
+            arrived = engine.results.setdefault(parent_session, trio.Event())
+            # Not under the deadline: what is taken must be told.
+            if found := await engine.commit(step):
+                return [*map(snapshot_of, found)]
+            if not engine.board.children(parent_session):
+                engine.results.pop(parent_session, arrived).set()
+                return []
+            with trio.move_on_at(deadline) as waiting:
                 await arrived.wait()
-        return []
+            if waiting.cancelled_caught:
+                return []
 
     def hold_slot(self, run_id: str | None, waiting: bool) -> None:
         """True: one of the run's tool calls waits, so it gives its lane slot to others; False: that call is over. Calls

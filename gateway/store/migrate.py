@@ -32,8 +32,8 @@ def migrate(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
         raise SchemaTooNew(
-            f"the database has schema {version}, this build knows {len(steps)}: start the newer peergate, or restore the "
-            "copy of the state directory made before it ran"
+            f"the database has schema {version}, this build knows {len(steps)}: start the newer peergate, or restore "
+            "the copy of the state directory made before it ran"
         )
     for number, sql in steps[version:]:
         try:

@@ -140,10 +140,12 @@ def add_events(
 ) -> list[RunEvent]:
     """Write events; returns those that were not there yet."""
     sql = "INSERT OR IGNORE INTO run_events (run, attempt, seq, at, stream, data) VALUES (?, ?, ?, ?, ?, ?)"
-    return [
-        one for one in events
-        if db.execute(sql, (run_id, attempt, one.seq, at, one.stream, json.dumps(one.data, separators=(",", ":")))).rowcount
-    ]  # fmt: skip
+    new: list[RunEvent] = []
+    for one in events:
+        packed = json.dumps(one.data, separators=(",", ":"))
+        if db.execute(sql, (run_id, attempt, one.seq, at, one.stream, packed)).rowcount:
+            new.append(one)
+    return new
 
 
 def stream_of(db: sqlite3.Connection, run_id: str, attempt: int, stream: str) -> list[Any]:

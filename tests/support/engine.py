@@ -4,6 +4,7 @@ Time stands still (`mock_clock`); a test that wants it to pass says so. Owned fa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from gateway.services import Services, open_services
 from gateway.services.work import Accepted, NewMessage, SpawnInfo
 from supervisor.messages import Exited
 
+_numbers = itertools.count(1)  # spawn ids are unique for the supervisor's life, which outlives gateways
 EPOCH_MS = 1_700_000_000_000.0
 
 
@@ -63,7 +65,8 @@ class TestSupervisor:
         self._tell()
         if agent in self.refuse:
             raise self.refuse[agent]
-        born = Born(f"s{len(self.born) + 1}", 1000 + len(self.born), 5000 + len(self.born), agent, session)
+        number = next(_numbers)
+        born = Born(f"s{number}", 1000 + number, 5000 + number, agent, session)
         self.born.append(born)
         self._tell()
         return born
@@ -235,7 +238,7 @@ class Box:
 
 @asynccontextmanager
 async def open_box(
-    state_dir: Path, *, live: Sequence[Worker] = (), generation: int = 1, **tree: Any
+    state_dir: Path, *, live: Sequence[Worker] = (), generation: int = 1, tree: dict[str, Any] | None = None
 ) -> AsyncIterator[Box]:
     """A gateway's services over `state_dir`; `live` workers survived an earlier one. `tree` is the configuration."""
     supervisor, listener = TestSupervisor(), Listener()
@@ -246,7 +249,7 @@ async def open_box(
     ]  # fmt: skip
     supervisor.born = [one.born for one in live]
     async with open_services(
-        settings_from(tree), state_dir, supervisor, listener, rows, generation, clock=wall_clock
+        settings_from(tree or {}), state_dir, supervisor, listener, rows, generation, clock=wall_clock
     ) as services:
         box = Box(services, supervisor, listener)
         for one in live:

@@ -1,4 +1,4 @@
-"""Stories of runs: accepted, carried out, announced, repeated, given up, ended. A real database, workers in the test."""
+"""Stories of runs: accepted, carried out, announced, repeated, given up, ended."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ async def test_two_spawns_at_once_cannot_both_be_the_last_one_allowed(box, nurse
 
 async def test_parents_that_wait_give_their_slots_to_their_children(tmp_path, mock_clock):
     tree = {"agents": {"defaults": {"maxConcurrent": 1, "subagents": {"maxConcurrent": 1}}}}
-    async with open_box(tmp_path, **tree) as box:
+    async with open_box(tmp_path, tree=tree) as box:
         await box.spawn("one")
         first, run1 = await box.take("agent:main:subagent:one")
         await box.spawn("two")  # same lane, no slot
@@ -287,7 +287,7 @@ async def test_a_run_survives_its_worker_and_is_given_up_after_three(box):
 
 async def test_a_turn_that_may_have_had_effects_is_not_repeated(tmp_path, mock_clock):
     entries = {"main": {"runtime": {"type": "command", "argv": ["true"]}}}
-    async with open_box(tmp_path, agents={"entries": entries}) as box:
+    async with open_box(tmp_path, tree={"agents": {"entries": entries}}) as box:
         await box.send("hello")
         worker, run = await box.take()
         await worker.say(run, "half a")
@@ -301,7 +301,7 @@ async def test_a_turn_that_may_have_had_effects_is_not_repeated(tmp_path, mock_c
 
 async def test_a_run_given_to_a_worker_that_was_just_leaving_is_not_lost(tmp_path, mock_clock):
     entries = {"main": {"runtime": {"type": "command", "argv": ["true"]}}}
-    async with open_box(tmp_path, agents={"entries": entries}) as box:
+    async with open_box(tmp_path, tree={"agents": {"entries": entries}}) as box:
         await box.send("hello")
         worker, _ = await box.take()
         worker.die(code=0)

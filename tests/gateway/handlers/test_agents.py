@@ -1,0 +1,60 @@
+"""Holding one agent alone, as an operator does it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.protocol.errors import Refusal
+from tests.support.calls import Caller
+from tests.support.engine import open_box
+
+
+@pytest.fixture
+async def box(tmp_path, mock_clock):
+    async with open_box(tmp_path) as box:
+        yield box
+
+
+async def test_the_agents_are_listed_with_the_default_marked(box):
+    answer = await Caller(box.services).ask("agents.list")
+    assert answer["defaultId"] == "main"
+    assert [(one["id"], one.get("isDefault", False)) for one in answer["agents"]] == [("main", True), ("scout", False)]
+
+
+async def test_an_agent_that_does_not_exist_is_named(box):
+    with pytest.raises(Refusal, match='unknown agent id "nobody"; configured: main, scout'):
+        await Caller(box.services).ask("agents.stop", agentId="nobody")
+
+
+async def test_a_quarantined_agent_works_again_when_it_is_released(box):
+    caller = Caller(box.services)
+    await box.send("hello")
+    worker, _ = await box.take()
+    await caller.ask("agents.quarantine", agentId="main", reason="it loops")
+    assert box.supervisor.held == [("main", True)]
+    assert [spawn for spawn, _ in box.supervisor.stopped] == [worker.born.spawn]
+    worker.die()
+    await box.settle()
+    assert (await box.services.runs.wait("hello", 0)).error == (
+        "agent main is in quarantine (it loops); to release it: peergate agents release main"
+    )
+    listed = (await caller.ask("agents.list"))["agents"][0]
+    assert listed["quarantined"]
+    await caller.ask("agents.release", agentId="main")
+    assert box.supervisor.held[-1] == ("main", False)
+    await box.send("again")
+    _, run = await box.take()
+    assert run.message == "again"
+
+
+async def test_stopping_ends_the_turn_and_restarting_repeats_it(box):
+    caller = Caller(box.services)
+    await box.send("one")
+    worker, _ = await box.take()
+    assert (await caller.ask("agents.restart", agentId="main"))["workers"] == 1
+    worker.die(signal=15)
+    again, run = await box.take()
+    assert (run.run_id, run.attempt) == ("one", 2)
+    assert (await caller.ask("agents.stop", agentId="main"))["runIds"] == ["one"]
+    assert (await box.services.runs.wait("one", 0)).state == "aborted"
+    assert box.supervisor.stopped[-1][0] == again.born.spawn

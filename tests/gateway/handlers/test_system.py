@@ -1,0 +1,94 @@
+"""Health, status, the log and the configuration as clients get them."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.handlers.system import tail
+from gateway.protocol.errors import Refusal
+from tests.support.calls import Caller
+from tests.support.engine import open_box
+
+
+@pytest.fixture
+async def box(tmp_path, mock_clock):
+    tree = {"gateway": {"auth": {"token": "very secret"}}}
+    async with open_box(tmp_path, tree=tree) as box:
+        yield box
+
+
+async def test_health_counts_what_there_is(box):
+    await box.send("hello")
+    box.services.counters["connections"] = lambda: 3
+    worker, run = await box.take()
+    health = await Caller(box.services).ask("health")
+    assert health.items() >= {
+        "ok": True, "workers": 1, "connections": 3, "defaultAgentId": "main", "generation": 1, "epoch": 1,
+    }.items()  # fmt: skip
+    assert health["runs"] == {"running": 1}
+    assert [(one["id"], one["runtime"]) for one in health["agents"]] == [("main", "python"), ("scout", "python")]
+    await worker.finish(run)
+    assert (await Caller(box.services).ask("health"))["runs"] == {}
+
+
+async def test_status_has_the_health_and_what_the_gateway_adds(box):
+    box.services.counters["status"] = lambda: {"doors": ["agents"]}
+    box.services.refusals.note(code="FORBIDDEN", door="agents", peer="uid 7", reason="no")
+    await box.settle()
+    status = await Caller(box.services).ask("status")
+    assert status["gateway"] == {"doors": ["agents"]}
+    assert status["refusals"] == {"FORBIDDEN": 1}
+    assert status["health"]["ok"]
+
+
+async def test_the_configuration_is_shown_without_its_secrets(box):
+    config = (await Caller(box.services).ask("config.get"))["config"]
+    assert config["gateway"]["auth"]["token"] == "<hidden>"
+    assert config["agents"]["defaults"]["subagents"]["maxChildrenPerAgent"] == 5
+
+
+async def test_processes_are_the_supervisors_word(box):
+    await box.send("hello")
+    await box.take()
+    assert [one["kind"] for one in await Caller(box.services).ask("system.processes")] == ["worker"]
+
+
+async def test_refusals_are_listed_newest_first_and_counted(box):
+    for number in range(3):
+        box.services.refusals.note(code="FORBIDDEN", door="operator", peer="uid 7", reason=f"no {number}", method="x")
+    box.services.refusals.note(code="NOT_PAIRED", door="outer", peer="10.0.0.1", reason="who?")
+    await box.settle()
+    answer = await Caller(box.services).ask("refusals.list", code="FORBIDDEN", limit=2)
+    assert [one["reason"] for one in answer["refusals"]] == ["no 2", "no 1"]
+    assert answer["counts"] == {"FORBIDDEN": 3, "NOT_PAIRED": 1}
+
+
+async def test_the_log_is_read_from_its_end_and_on_from_a_cursor(box, tmp_path):
+    file = tmp_path / "peergate.log"
+    file.write_text("one\ntwo\nthree\nhalf a li")
+    box.services.counters["status"] = lambda: {"logFile": str(file)}
+    caller = Caller(box.services)
+    last = await caller.ask("logs.tail", limit=2)
+    assert last["lines"] == ["two", "three"]
+    with file.open("a") as log:
+        log.write("ne\nfive\n")
+    more = await caller.ask("logs.tail", cursor=last["cursor"])
+    assert more["lines"] == ["half a line", "five"]
+    assert (await caller.ask("logs.tail", cursor=more["cursor"]))["lines"] == []
+
+
+async def test_a_log_that_was_rotated_is_read_from_its_end(tmp_path):
+    file = tmp_path / "peergate.log"
+    file.write_text("new\n")
+    answer = tail(file, 5000, 10, 1000)
+    assert (answer["lines"], answer["reset"]) == (["new"], True)
+
+
+async def test_without_a_log_file_the_answer_says_where_to_look(box):
+    with pytest.raises(Refusal, match=r"logging\.file is false"):
+        await Caller(box.services).ask("logs.tail")
+
+
+async def test_a_log_that_cannot_be_read_is_told_in_words(tmp_path):
+    with pytest.raises(Refusal, match="cannot be read: No such file"):
+        tail(tmp_path / "nothing.log", None, 10, 1000)

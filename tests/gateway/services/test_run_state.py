@@ -1,0 +1,43 @@
+"""Every cell of a run's life: state × event, named."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.services.run_state import ENDED, HELD, TABLE, Event, State, next_state
+
+# One row per state; one column per event, in the order of Event. "." means: nothing happens.
+COLUMNS = """STARTED LEASED BLOCKED UNBLOCKED SUCCEEDED FAILED EXPIRED ABORTED LOST GIVEN_UP DELIVERED"""
+ORDER = COLUMNS.split()
+CELLS = """
+QUEUED      STARTING RUNNING .       .       .    FAILED .         ABORTED QUEUED .           DONE
+STARTING    .        RUNNING .       .       .    FAILED .         ABORTED QUEUED .           DONE
+RUNNING     .        .       WAITING .       DONE FAILED TIMED_OUT ABORTED QUEUED INTERRUPTED .
+WAITING     .        .       .       RUNNING DONE FAILED TIMED_OUT ABORTED QUEUED INTERRUPTED .
+DONE        .        .       .       .       .    .      .         .       .      .           .
+FAILED      .        .       .       .       .    .      .         .       .      .           .
+TIMED_OUT   .        .       .       .       .    .      .         .       .      .           .
+ABORTED     .        .       .       .       .    .      .         .       .      .           .
+INTERRUPTED .        .       .       .       .    .      .         .       .      .           .
+"""
+TABLE_TEST = [
+    (line.split()[0], event, cell)
+    for line in CELLS.strip().splitlines()
+    for event, cell in zip(ORDER, line.split()[1:], strict=True)
+]
+
+
+def test_the_test_names_every_cell():
+    assert [Event[name] for name in ORDER] == list(Event)
+    assert {(state, event) for state, event, _ in TABLE_TEST} == {(s.name, e.name) for s in State for e in Event}
+
+
+@pytest.mark.parametrize(("state", "event", "then"), TABLE_TEST)
+def test_a_cell(state: str, event: str, then: str):
+    assert next_state(State[state], Event[event]) == (None if then == "." else State[then])
+
+
+def test_what_has_ended_stays_ended_and_only_held_runs_have_a_worker():
+    assert {state.name for state in ENDED} == {"DONE", "FAILED", "TIMED_OUT", "ABORTED", "INTERRUPTED"}
+    assert {state.name for state in HELD} == {"RUNNING", "WAITING"}
+    assert TABLE.keys() == set(State)
