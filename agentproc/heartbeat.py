@@ -20,7 +20,8 @@ from agentproc import trees
 from supervisor.messages import MAX_MESSAGE_BYTES, BadMessage, Beat, Message, Ticket, TicketPlease, decode, encode
 
 PSS_EVERY = 6
-"""Beats between two looks at our proportional memory: the kernel walks every page for it."""
+"""Beats between two looks at our proportional memory: the kernel walks every page for it. Not at the first beat, so
+that a short-lived sub-agent never pays."""
 SEND_SECONDS = 5.0
 
 
@@ -82,7 +83,7 @@ class Lifeline:
         beats, due, pss = 0, time.monotonic(), 0
         while True:
             if time.monotonic() >= due:
-                pss = own_pss() if beats % PSS_EVERY == 0 else pss
+                pss = own_pss() if beats % PSS_EVERY == 1 else pss
                 # A beat that finds the queue full is skipped: a supervisor that far behind has enough of them to read.
                 self._sent(Beat(own_rss(), pss, own_descriptors(), self.connected, self.status))
                 beats, due = beats + 1, time.monotonic() + self._seconds
