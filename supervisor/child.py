@@ -39,6 +39,10 @@ REPARENT_SECONDS = 30.0
 CRASHED = 70
 """EX_SOFTWARE: the target raised; its traceback is on standard error."""
 
+_SIGNALS = tuple(number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP))
+"""Not the real-time ones, which nobody here touches: resetting those too took a millisecond of every birth."""
+_IGNORED = (int(signal.SIGPIPE), int(signal.SIGXFSZ))
+"""As in every Python: errors, not deaths; subprocess restores them for the programs it starts."""
 _KEPT_VARIABLES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "HOME", marks.STATE_VARIABLE})
 
 
@@ -105,13 +109,8 @@ def _reset_signals() -> None:
     """As a fresh Python has them, without its SIGINT handler: a worker has no terminal, and Trio adds its own where it
     wants."""
     signal.set_wakeup_fd(-1)
-    ignored = {
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-    }  # as every interpreter: errors, not deaths; subprocess restores them for tools
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError, ValueError):  # the C library keeps two of the real-time signals to itself
-            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
