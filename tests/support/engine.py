@@ -255,3 +255,11 @@ async def open_box(
         for one in live:
             one.box = box
         yield box
+
+
+async def finished_turn(box: Box, text: str, answer: str) -> Worker:
+    """One turn of the main session from beginning to end; its worker stays."""
+    await box.send(text)
+    worker, run = await box.take()
+    await worker.finish(run, answer)
+    return worker

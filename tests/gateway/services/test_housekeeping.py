@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.services import housekeeping
 from gateway.services.housekeeping import clean
 from gateway.store import runs
-from tests.support.engine import open_box
 
 KID = "agent:main:subagent:kid"
-
-
-@pytest.fixture
-async def box(tmp_path, mock_clock):
-    async with open_box(tmp_path) as box:
-        yield box
 
 
 async def test_the_events_of_an_ended_run_go_after_an_hour_and_its_text_stays(box, mock_clock):

@@ -7,13 +7,6 @@ import pytest
 from gateway.protocol.errors import Refusal
 from gateway.services.housekeeping import ANSWERS_KEPT_MS, clean
 from gateway.services.work import NewMessage, Record
-from tests.support.engine import open_box
-
-
-@pytest.fixture
-async def box(tmp_path, mock_clock):
-    async with open_box(tmp_path) as box:
-        yield box
 
 
 async def test_an_answer_is_kept_with_its_effect(box):

@@ -1,0 +1,184 @@
+"""Stories of workers that die or never come, and of agents that are held."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.control import SpawnRefused
+from gateway.protocol.errors import Refusal
+from supervisor.messages import Exited
+from tests.support.engine import Worker, finished_turn, open_box
+
+MAIN = "agent:main:main"
+
+
+async def test_a_run_survives_its_worker_and_is_given_up_after_three(box):
+    await finished_turn(box, "hello", "hi")
+    await box.spawn("kid")
+    for attempt in (1, 2, 3):
+        child, run = await box.take("agent:main:subagent:kid")
+        assert run.attempt == attempt
+        await child.say(run, f"try {attempt}")
+        child.die(signal=9, reason="memoryBytes")
+    ended = await box.services.runs.wait("run-kid", 60)
+    assert (ended.state, ended.status) == ("interrupted", "error")
+    assert ended.error == "its worker was ended by signal 9 (memoryBytes); that was attempt 3 of 3"
+    assert ended.text == "try 3"
+    told = await Worker(box, box.supervisor.born[0]).next()
+    assert told.provenance["status"] == "error"
+
+
+async def test_a_turn_that_may_have_had_effects_is_not_repeated(tmp_path, mock_clock):
+    entries = {"main": {"runtime": {"type": "command", "argv": ["true"]}}}
+    async with open_box(tmp_path, tree={"agents": {"entries": entries}}) as box:
+        await box.send("hello")
+        worker, run = await box.take()
+        await worker.say(run, "half a")
+        worker.die(code=1)
+        ended = await box.services.runs.wait("hello", 60)
+        assert ended.state == "interrupted"
+        assert ended.error == (
+            "its worker exited with code 1; a turn of this agent may have had effects and is not repeated by itself"
+        )
+
+
+async def test_a_run_given_to_a_worker_that_was_just_leaving_is_not_lost(tmp_path, mock_clock):
+    entries = {"main": {"runtime": {"type": "command", "argv": ["true"]}}}
+    async with open_box(tmp_path, tree={"agents": {"entries": entries}}) as box:
+        await box.send("hello")
+        worker, _ = await box.take()
+        worker.die(code=0)
+        again, run = await box.take()
+        assert (run.message, run.attempt) == ("hello", 2)
+        await again.finish(run, "hi")
+
+
+async def test_what_a_dead_turn_was_given_is_given_to_its_next_attempt(box):
+    await box.send("hello")
+    parent, turn = await box.take()
+    await parent.steer(turn)
+    await box.spawn("kid", parent_run="hello")
+    child, run = await box.take("agent:main:subagent:kid")
+    await child.finish(run, "42")
+    await parent.link.wait_event()
+    parent.die()
+    again, second = await box.take()
+    assert [mail.provenance["result"] for mail in second.steered] == ["42"]
+    await again.finish(second, "it is 42")
+    assert box.state("announce:run-kid") == "done"
+
+
+async def test_a_worker_that_lost_its_connection_goes_on_with_its_run(box):
+    await box.send("hello")
+    worker, run = await box.take()
+    worker.connect()
+    back = await worker.next(holding=run)
+    assert (back.resumed, back.run_id, back.abandoned) == (True, "hello", False)
+    await worker.finish(run, "hi")
+    assert await worker.finish(run, "hi") == {"ok": True, "runId": "hello"}  # the answer was lost, it says it again
+
+
+async def test_a_lease_whose_answer_was_lost_is_given_again(box):
+    await box.send("hello")
+    worker, run = await box.take()
+    worker.connect()
+    assert (await worker.next()).attempt == run.attempt == 1
+
+
+async def test_another_worker_cannot_speak_for_a_run(box):
+    await box.send("hello")
+    _, run = await box.take()
+    await box.send("hi", "agent:scout:main")
+    scout = await box.hire("agent:scout:main")
+    with pytest.raises(Refusal, match="is not this worker's"):
+        await scout.finish(run, "stolen")
+    with pytest.raises(Refusal, match="is not this worker's"):
+        await scout.say(run, "stolen")
+    assert box.state("hello") == "running"
+
+
+async def test_a_worker_that_never_connects_fails_the_run_with_the_true_cause(box, mock_clock):
+    box.supervisor.refuse["main"] = SpawnRefused("zygote is restarting")
+    await box.send("hello")
+    await box.supervisor.wait_for(1, "asked")
+    await box.settle()
+    mock_clock.jump(30)
+    ended = await box.services.runs.wait("hello", 1e6)
+    assert ended.state == "failed"
+    assert ended.error == (
+        "the worker of agent main did not connect within 30000 ms "
+        "(agents.defaults.subagents.spawnTimeoutMs): zygote is restarting"
+    )
+
+
+async def test_a_worker_that_dies_before_it_connects_is_asked_for_again(box, mock_clock):
+    await box.send("hello")
+    await box.supervisor.wait_for(1)
+    await box.settle()
+    born = box.supervisor.born[0]
+    box.services.workers.exited(Exited(born.spawn, born.agent, born.session, 1, None, "import error"))
+    await box.settle()
+    assert box.services.workers.cause(MAIN) == "the worker exited with code 1 (import error) before it connected"
+    mock_clock.jump(1)
+    _, run = await box.take()
+    assert run.attempt == 1
+
+
+async def test_a_turn_that_takes_too_long_keeps_what_it_had_said(box, mock_clock):
+    await box.send("hello", timeout_s=5)
+    worker, run = await box.take()
+    await worker.say(run, "so far ", "so good")
+    mock_clock.jump(6)
+    ended = await box.services.runs.wait("hello", 1e6)
+    assert (ended.state, ended.status, ended.text) == ("timed_out", "timeout", "so far so good")
+    event, payload = await worker.link.wait_event()
+    assert (event, payload["status"]) == ("worker.abort", "timed_out")
+
+
+async def test_a_quarantined_agent_fails_its_runs_and_says_how_to_release_it(box):
+    await box.send("hello")
+    box.services.runs.quarantined("main", True, "5 deaths in 60 s")
+    ended = await box.services.runs.wait("hello", 60)
+    assert ended.error == (
+        "agent main is in quarantine (5 deaths in 60 s); to release it: peergate agents release main"
+    )
+    await box.send("again")
+    assert (await box.services.runs.wait("again", 60)).state == "failed"
+    assert box.services.runs.is_quarantined("main")
+
+
+async def test_a_result_for_a_quarantined_agent_waits_for_its_release(box):
+    await box.send("hello", "agent:scout:main")
+    scout, turn = await box.take("agent:scout:main")
+    await box.spawn("kid", "agent:scout:main")
+    child, run = await box.take("agent:main:subagent:kid")
+    await scout.finish(turn)
+    box.services.runs.quarantined("scout", True, "looping")
+    await child.finish(run, "42")
+    assert box.state("announce:run-kid") == "queued"
+    box.services.runs.quarantined("scout", False, "")
+    assert (await scout.next()).provenance["result"] == "42"
+
+
+async def test_a_stopped_agent_waits_for_the_next_message(box):
+    await box.send("one")
+    worker, _ = await box.take()
+    await box.send("two")
+    assert await box.services.runs.stop_agent("main", "lunch") == ["one"]
+    assert [spawn for spawn, _ in box.supervisor.stopped] == [worker.born.spawn]
+    worker.die(code=0)
+    assert box.state("two") == "queued"
+    await box.send("three")
+    _, run = await box.take()
+    assert run.message == "two"
+
+
+async def test_a_system_that_stops_takes_no_new_work_but_finishes_what_it_has(box):
+    await box.send("one")
+    worker, run = await box.take()
+    box.services.drain("peergate stop")
+    with pytest.raises(Refusal, match="the system is stopping") as refused:
+        await box.send("two")
+    assert refused.value.shape.retryable
+    await worker.finish(run, "1")
+    assert (await box.services.runs.wait("one", 0)).text == "1"
