@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from supervisor.early import catch_early
+from supervisor.early import catch_early, ignore_late
 
 
 def main() -> None:
@@ -19,7 +19,9 @@ def main() -> None:
         os.set_inheritable(options.ready_fd, False)
     os.chdir("/")
     os.umask(0o077)
-    sys.exit(run(options, early))
+    code = run(options, early)
+    ignore_late()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

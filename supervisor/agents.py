@@ -184,7 +184,7 @@ class Agents:
         uid = self._uid_for(request.agent)
         try:
             birth = await self.new_birth()
-        except BirthFailed as error:
+        except (BirthFailed, OSError) as error:  # OSError: out of descriptors, for one
             raise CannotSpawn(str(error)) from error
         # From here to `add` there is no await: a process nobody knows would be swept.
         spawn = secrets.token_hex(8)

@@ -18,3 +18,10 @@ def catch_early() -> list[int]:
         signal.signal(number, lambda received, _frame: caught.append(received))
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     return caught
+
+
+def ignore_late() -> None:
+    """Nothing is left to stop: a signal that comes while the interpreter ends must not turn exit code 0 into a death by
+    signal."""
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)

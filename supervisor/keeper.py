@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -163,7 +164,7 @@ class Keeper:
         """One process from birth to reaping."""
         try:
             birth = await self._trade.spawn()
-        except BirthFailed as error:
+        except (BirthFailed, OSError) as error:  # OSError: out of descriptors, for one
             self._log.error(f"the {self.name} could not be started: {error}", unit=self.name)
             self.feed(Event.EXITED)
             return
@@ -196,9 +197,13 @@ class Keeper:
         self.feed(Event.EXITED, ended.code)
 
     async def _serve(self, birth: Birth) -> None:
+        """Talk to it for as long as it can be talked to. What goes wrong costs this process, not the supervisor."""
         try:
             await self._trade.serve(birth, lambda: self.feed(Event.READY))
-        except (BadMessage, ChannelFull) as error:
-            self._log.error(f"the {self.name} (pid {birth.pid}) is broken: {error}", unit=self.name)
+        except* (BadMessage, ChannelFull) as errors:
+            self._log.error(f"the {self.name} (pid {birth.pid}) is broken: {errors.exceptions[0]}", unit=self.name)
+        except* Exception as errors:
+            told = "".join(traceback.format_exception(errors))
+            self._log.error(f"serving the {self.name} (pid {birth.pid}) failed: {told}", unit=self.name)
         if self.unit.phase not in (Phase.STOPPING, Phase.KILLING):
             trees.send(birth.pidfd, signal.SIGKILL)

@@ -20,7 +20,7 @@ from supervisor.machine import Phase, Policy
 from supervisor.options import Targets
 from supervisor.output import Throttle, record_of, serve_output, timestamp
 from supervisor.settings import Settings
-from supervisor.spares import Spares
+from supervisor.spares import LOOK_SECONDS, Spares
 from supervisor.spawn import SpawnTable
 from supervisor.watch import abort_then_kill, wait_for_silence
 
@@ -86,7 +86,12 @@ class Line:
 
     async def _serve_spares(self) -> None:
         await self._warm.wait()  # not before the gateway is ready: it is forked first
-        await self.spares.serve()
+        while True:
+            try:
+                await self.spares.serve()
+            except OSError as error:
+                self._log.warning(f"no spares for now: {error}")
+                await trio.sleep(LOOK_SECONDS)
 
     async def birth(self) -> Birth:
         """A process for a worker: a spare, else a fresh one. Not registered as a worker yet. Raises BirthFailed."""

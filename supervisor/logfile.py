@@ -89,15 +89,16 @@ class Sink:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 text = f"{dropped} log records were dropped here: this output could not take them"
-                self._emit({"ts": now_ms(), "level": "warn", "logger": "supervisor.log", "msg": text}, 0)
-            self._emit(record, dropped)
+                self._emit({"ts": now_ms(), "level": "warn", "logger": "supervisor.log", "msg": text}, dropped)
+            self._emit(record, 1)
 
-    def _emit(self, record: Record, carried: int) -> None:
+    def _emit(self, record: Record, lost: int) -> None:
+        """Write one; when that fails, `lost` records more have been dropped."""
         try:
             self._write_line(self._render(record))
         except OSError:
             with self._wake:
-                self._dropped += 1 + carried
+                self._dropped += lost
 
 
 class RotatingFile:
@@ -183,6 +184,15 @@ class Log:
 
     def error(self, msg: str, **fields: Any) -> None:
         self.write("error", "supervisor", msg, **fields)
+
+    def last_words(self, text: str) -> None:
+        """Why the process ends before it began: plain on stderr, for whoever started it, and in the file when there is
+        one."""
+        if self._file is not None:
+            told = {"ts": now_ms(), "level": "error", "logger": "supervisor", "msg": text}
+            self._sinks[-1].put(told)
+        sys.stderr.write(f"{'' if text.startswith('peergate: ') else 'peergate: '}{text}\n")
+        sys.stderr.flush()
 
     def close(self) -> None:
         """Flush, bounded in time."""

@@ -76,26 +76,24 @@ async def _supervise(options: Options, early: list[int], log: Log, notifier: Not
 
 
 async def _or_refused(wanted: Callable[[], Awaitable[int]], log: Log) -> int:
-    """The exit code of a start that may be refused; why stands in the log."""
+    """The exit code of a start that may be refused; why is said on stderr and stands in the log."""
     try:
         return await wanted()
-    except Refused as refused:
-        log.error(str(refused))
+    except (Refused, Unresolved) as refused:
+        log.last_words(str(refused))
         return refused.code
-    except Unresolved as error:
-        log.error(str(error))
-        return error.code
     except (UnsafePlace, NoUid) as error:
-        log.error(str(error))
+        log.last_words(str(error))
         return EX_CONFIG
     except Locked as error:
-        log.error(str(error))
+        log.last_words(str(error))
         return CANNOT_START
 
 
 async def _unless_stopped(asked: Asked, wanted: Callable[[], Awaitable[T]]) -> T | None:
-    """The result, or None when a stop was asked for first."""
+    """The result, or None when a stop was asked for first. Raises what `wanted` raises, as it is."""
     result: T | None = None
+    failure: Exception | None = None
 
     async def cancel_on_stop(scope: trio.CancelScope) -> None:
         await asked.stop.wait()
@@ -103,8 +101,13 @@ async def _unless_stopped(asked: Asked, wanted: Callable[[], Awaitable[T]]) -> T
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cancel_on_stop, nursery.cancel_scope)
-        result = await wanted()
+        try:
+            result = await wanted()
+        except Exception as error:  # raised again below, without the group a nursery would put around it
+            failure = error
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     return result
 
 

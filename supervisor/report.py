@@ -6,68 +6,87 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import Any
 
 from supervisor import kernel
+from supervisor.agents import Agents
+from supervisor.control import Gateway
 from supervisor.keeper import Keeper
+from supervisor.line import Line
+from supervisor.options import Options
 from supervisor.processes import Subject
-
-if TYPE_CHECKING:
-    from supervisor.system import System
+from supervisor.settings import Resolved
 
 
-def subjects_of(system: System) -> list[Subject]:
-    """Our processes, for the process table. A worker nobody is yet (a warm spare) has no agent; in an upgrade there are
-    two gateways."""
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What status.json is made from; `doors` are paths below the runtime directory."""
+
+    options: Options
+    resolved: Resolved
+    since: float
+    stopping: bool
+    log_file: str | None
+    doors: dict[str, str]
+    gateway: Gateway | None
+    generation: int
+    line: Line
+    agents: Agents
+
+
+def subjects_of(lines: Iterable[Line], agents: Agents, known: Set[int]) -> list[Subject]:
+    """Our processes, for the process table. A worker nobody is yet (a warm spare) has no agent."""
     found = [Subject("supervisor", os.getpid())]
-    for kind, keeper in _units(system):
-        if keeper.birth is not None:
-            found.append(Subject(kind, keeper.birth.pid))
-    for worker in system.agents.workers.values():
+    for line in lines:
+        for kind, keeper in (("zygote", line.zygote), ("gateway", line.gateway)):
+            if keeper.birth is not None:
+                found.append(Subject(kind, keeper.birth.pid))
+    for worker in agents.workers.values():
         entry = worker.entry
         found.append(Subject("worker", entry.pid, entry.agent, entry.session, worker.beat.pss or None))
     told = {subject.pid for subject in found}
-    return found + [Subject("worker", pid, command="spare") for pid in sorted(system.ground.table.known_pids() - told)]
+    return found + [Subject("worker", pid, command="spare") for pid in sorted(known - told)]
 
 
-def snapshot_of(system: System) -> dict[str, Any]:
-    """The content of status.json. Times in seconds since 1970; `start` in clock ticks since boot, which with the pid
-    names a process."""
-    gateway, options = system.control.gateway, system.ground.options
-    held, workers = system.agents.quarantine.held, system.agents.live_rows()
+def snapshot_of(seen: Picture) -> dict[str, Any]:
+    """The content of status.json. Times in seconds since 1970; `start` in clock ticks since boot: with the pid it names
+    a process."""
+    gateway, options = seen.gateway, seen.options
     ready = gateway is not None and gateway.ready
     return {
         "pid": os.getpid(),
         "start": kernel.start_of(os.getpid()),
-        "since": system.since,
+        "since": seen.since,
         "updated": time.time(),
-        "state": "stopping" if system.stopping else "ready" if ready else "starting",
-        "generation": system.control.generation,
+        "state": "stopping" if seen.stopping else "ready" if ready else "starting",
+        "generation": seen.generation,
         "epoch": gateway.epoch if gateway is not None else None,
-        "configuration": system.resolved.source,
+        "configuration": seen.resolved.source,
         "stateDir": options.state_dir,
         "runtimeDir": options.runtime_dir,
-        "logFile": system.ground.log.path,
-        "doors": {name: os.path.join(options.runtime_dir, path) for name, path in system.door_paths().items()},
-        "zygote": _unit(system.line.zygote),
-        "gateway": _unit(system.line.gateway),
+        "logFile": seen.log_file,
+        "doors": {name: os.path.join(options.runtime_dir, path) for name, path in seen.doors.items()},
+        "zygote": _unit(seen.line.zygote),
+        "gateway": _unit(seen.line.gateway),
+        **_agents(seen),
+    }
+
+
+def _agents(seen: Picture) -> dict[str, Any]:
+    held, workers = seen.agents.quarantine.held, seen.agents.live_rows()
+    return {
         "agents": {
             agent: {
                 "quarantined": agent in held,
                 "reason": held.get(agent),
                 "workers": sum(row["agent"] == agent for row in workers),
             }
-            for agent in system.resolved.settings.agents
+            for agent in seen.resolved.settings.agents
         },
         "workers": workers,
     }
-
-
-def _units(system: System) -> Iterator[tuple[str, Keeper]]:
-    for line in system.lines:
-        yield "zygote", line.zygote
-        yield "gateway", line.gateway
 
 
 def _unit(keeper: Keeper) -> dict[str, Any]:

@@ -10,34 +10,33 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
-from supervisor import trees
+from supervisor import chores, trees
 from supervisor.agents import Agents
 from supervisor.cgroups import Cgroups
 from supervisor.control import Control, Gift, make_take
 from supervisor.factory import Birth
-from supervisor.limits import SAMPLE_SECONDS
 from supervisor.line import Line
 from supervisor.logfile import Log
 from supervisor.machine import Phase
 from supervisor.messages import Notice
 from supervisor.notify import Notifier
 from supervisor.options import Options, doors_of
-from supervisor.report import snapshot_of, subjects_of
+from supervisor.processes import Subject
+from supervisor.report import Picture, snapshot_of, subjects_of
 from supervisor.settings import Resolved, Unresolved, needs_restart, resolve, sealed
 from supervisor.signals import Asked
 from supervisor.sockets import Doors, UnsafePlace
 from supervisor.spawn import SpawnTable
 from supervisor.status import StatusFile
 from supervisor.uids import Uids
-from supervisor.upgrade import upgrade
+from supervisor.upgrade import take_over
 from supervisor.whois import Whois
 from supervisor.worker import Around
 
-DOOR_SECONDS = 2 * SAMPLE_SECONDS
-FRESH_SECONDS = 10.0
 KILL_SECONDS = 1.0
 
 
@@ -69,8 +68,8 @@ class System:
         self.nursery: trio.Nursery | None = None
         self._busy = trio.Lock()
         table, log, filters = ground.table, ground.log, ground.own_filters
-        self.status = StatusFile(ground.options.runtime_dir, lambda: snapshot_of(self), log)
-        self.control = Control(table, Whois(table, filters), log, self._gift, lambda: subjects_of(self))
+        self.status = StatusFile(ground.options.runtime_dir, self.snapshot, log)
+        self.control = Control(table, Whois(table, filters), log, self._gift, self.subjects)
         self.control.on_change = self.status.changed
         self.agents = Agents(
             settings=resolved.settings,
@@ -90,15 +89,12 @@ class System:
         """Start everything below `nursery`; return when the gateway is ready, gives up (exit 78), or a stop is asked
         for."""
         self.nursery = nursery
-        for task in (
-            self.status.serve,
-            self._reap_orphans,
-            self._pet,
-            self._watch_doors,
-            self._reload_when_asked,
-            self._upgrade_when_asked,
-        ):
+        ground = self.ground
+        for task in (self.status.serve, self._reload_when_asked, self._upgrade_when_asked):
             nursery.start_soon(task)
+        nursery.start_soon(chores.reap_orphans, ground.asked, ground.table, ground.own_filters)
+        nursery.start_soon(chores.pet, ground.notifier, self.control.silent_for)
+        nursery.start_soon(chores.watch_doors, ground.doors, ground.log, self._renew_gateway)
         await nursery.start(self.agents.run)
         await nursery.start(self.line.run)
         self.line.allowed.set()
@@ -203,7 +199,21 @@ class System:
             await self.ground.asked.upgrade.wait()
             self.ground.asked.upgrade = trio.Event()
             async with self._busy:
-                await upgrade(self)
+                await self.upgrade()
+
+    async def upgrade(self) -> None:
+        """Put the code on disk to work; when that fails, everything stays as it is."""
+        assert self.nursery is not None
+        old, new = self.line, self.new_line(self.line.number + 1)
+        self.lines = [old, new]
+        await self.nursery.start(new.run)
+        if await take_over(old, new, self.ground.log):
+            self.line = new
+            new.warm(self.resolved.settings.warm_spares)
+            await old.stop()
+            self.ground.log.info("upgraded", generation=self.control.generation)
+        self.lines = [self.line]
+        self.status.changed()
 
     # --- what runs beside
 
@@ -224,34 +234,13 @@ class System:
                 self.ground.log.warning(f"nobody reads --ready-fd: {error}")
             os.close(self.ground.options.ready_fd)
 
-    async def _reap_orphans(self) -> None:
-        while True:
-            await self.ground.asked.child.wait()
-            self.ground.asked.child = trio.Event()
-            await trees.sweep(self.ground.table.known_pids, self.ground.own_filters)
-
-    async def _pet(self) -> None:
-        while self.ground.notifier.watchdog is not None:
-            silent = self.control.silent_for()
-            if silent is None or silent < FRESH_SECONDS:
-                self.ground.notifier.pet()
-            await trio.sleep(self.ground.notifier.watchdog)
-
-    async def _watch_doors(self) -> None:
-        while True:
-            await trio.sleep(DOOR_SECONDS)
-            try:
-                broken = self.ground.doors.check()
-            except (UnsafePlace, OSError) as error:
-                self.ground.log.error(f"a door is broken and cannot be opened again: {error}")
-                continue
-            if broken and not self.stopping:
-                self.ground.log.error(
-                    f"somebody removed or shut down {', '.join(broken)}: opened again, the gateway starts anew with it"
-                )
-                self.line.gateway.want_down()
-                self.line.gateway.want_up()
-                self.status.changed()
+    def _renew_gateway(self, broken: list[str]) -> None:
+        """The gateway holds a door that leads nowhere: a new one gets what stands in its place."""
+        self.ground.log.error(f"somebody removed or shut down {', '.join(broken)}: opened again, with a new gateway")
+        if not self.stopping:
+            self.line.gateway.want_down()
+            self.line.gateway.want_up()
+        self.status.changed()
 
     # --- what others ask for
 
@@ -290,10 +279,24 @@ class System:
             lambda: os.close(document),
         )
 
-    def door_paths(self) -> dict[str, str]:
-        """The open doors: name and path below the runtime directory."""
-        return {
-            door.name: door.path
-            for door in doors_of(self.resolved.settings)
-            if door.name in self.ground.doors.listeners
-        }
+    def subjects(self) -> list[Subject]:
+        """Our processes, for the process table."""
+        return subjects_of(self.lines, self.agents, self.ground.table.known_pids())
+
+    def snapshot(self) -> dict[str, Any]:
+        """The content of status.json."""
+        ground = self.ground
+        return snapshot_of(
+            Picture(
+                options=ground.options,
+                resolved=self.resolved,
+                since=self.since,
+                stopping=self.stopping,
+                log_file=ground.log.path,
+                doors={door.name: door.path for door in doors_of(self.resolved.settings)},
+                gateway=self.control.gateway,
+                generation=self.control.generation,
+                line=self.line,
+                agents=self.agents,
+            )
+        )

@@ -6,33 +6,17 @@ there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from supervisor.line import Line
+from supervisor.logfile import Log
 from supervisor.machine import Phase
-
-if TYPE_CHECKING:
-    from supervisor.system import System
 
 _UP_OR_NOT = (Phase.READY, Phase.BACKOFF, Phase.KILLING, Phase.FAILED)
 
 
-async def upgrade(system: System) -> bool:
-    """Upgrade zygote and gateway; workers that run go on with the code they have. Whether it succeeded; the log says
-    why not."""
-    old, new = system.line, system.new_line(system.line.number + 1)
-    system.lines = [old, new]
-    try:
-        return await _replace(system, old, new)
-    finally:
-        system.lines = [system.line]
-        system.status.changed()
-
-
-async def _replace(system: System, old: Line, new: Line) -> bool:
-    log = system.ground.log
-    assert system.nursery is not None
-    await system.nursery.start(new.run)
+async def take_over(old: Line, new: Line, log: Log) -> bool:
+    """Put `new`, which runs and has started nothing yet, in the place of `old`. True: `new` serves, and `old` is the
+    caller's to stop. False: `new` is stopped and `old` goes on; the log says why. Workers that run go on with the code
+    they have."""
     if not await _stands_by(new):
         log.error("the upgrade failed before it began: the old code was not touched")
         await new.stop()
@@ -46,10 +30,6 @@ async def _replace(system: System, old: Line, new: Line) -> bool:
         await new.stop()
         old.gateway.want_up()
         return False
-    system.line = new
-    new.warm(system.resolved.settings.warm_spares)
-    await old.stop()
-    log.info("upgraded", generation=system.control.generation)
     return True
 
 

@@ -1,0 +1,50 @@
+"""What the supervisor does all the time beside keeping its units: orphans, the watchdog, the doors.
+
+Owns: those loops. Each runs for ever and is cancelled with the system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from supervisor import trees
+from supervisor.logfile import Log
+from supervisor.notify import Notifier
+from supervisor.signals import Asked
+from supervisor.sockets import Doors, UnsafePlace
+from supervisor.spawn import SpawnTable
+
+DOOR_SECONDS = 4.0
+FRESH_SECONDS = 10.0
+
+
+async def reap_orphans(asked: Asked, table: SpawnTable, own_filters: int) -> None:
+    """After every SIGCHLD: reap ended orphans, end those of ours that got away. Several signals at once are one."""
+    while True:
+        await asked.child.wait()
+        asked.child = trio.Event()
+        await trees.sweep(table.known_pids, own_filters)
+
+
+async def pet(notifier: Notifier, silent_for: Callable[[], float | None]) -> None:
+    """Tell systemd's watchdog that all is well: while the gateway's heartbeat is fresh, or while it is being started
+    again. Returns at once when nobody watches."""
+    while notifier.watchdog is not None:
+        silent = silent_for()
+        if silent is None or silent < FRESH_SECONDS:
+            notifier.pet()
+        await trio.sleep(notifier.watchdog)
+
+
+async def watch_doors(doors: Doors, log: Log, renewed: Callable[[list[str]], None]) -> None:
+    """Open again what somebody unlinked or shut down, and tell which."""
+    while True:
+        await trio.sleep(DOOR_SECONDS)
+        try:
+            broken = doors.check()
+        except (UnsafePlace, OSError) as error:
+            log.error(f"a door is broken and cannot be opened again: {error}")
+            continue
+        if broken:
+            renewed(broken)

@@ -1,0 +1,55 @@
+"""What systemd is told: real datagrams to a socket of our own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from supervisor.notify import Notifier, watchdog_interval
+
+
+@pytest.mark.parametrize(
+    ("environment", "interval"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+    ],
+)
+def test_the_watchdog_interval_is_half_of_what_is_allowed_and_leaves_no_variable(environment: dict[str, str], interval):
+    assert watchdog_interval(environment, 7) == interval
+    assert environment == {}
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_each_word_is_one_datagram(tmp_path: Path, abstract: bool):
+    address = f"@peergate-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(address.replace("@", "\0"))
+    environment = {"NOTIFY_SOCKET": address, "PATH": "/bin"}
+    notifier = Notifier(environment)
+    assert environment == {"PATH": "/bin"}
+    notifier.ready("fine")
+    notifier.status("busy")
+    notifier.pet()
+    notifier.stopping("bye")
+    assert [listener.recv(200) for _ in range(4)] == [
+        b"READY=1\nSTATUS=fine", b"STATUS=busy", b"WATCHDOG=1", b"STOPPING=1\nSTATUS=bye",
+    ]  # fmt: skip
+    notifier.reloading()
+    assert listener.recv(200).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    listener.close()
+    assert notifier.send("READY=1") is False  # systemd is gone: no reason to fail
+    notifier.close()
+
+
+def test_without_systemd_nothing_happens():
+    notifier = Notifier({})
+    assert notifier.send("READY=1") is False
+    notifier.close()

@@ -1,0 +1,53 @@
+"""status.json: whole at every moment, and soon true after a change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import trio
+
+from supervisor.logfile import Log
+from supervisor.status import DEBOUNCE_SECONDS, StatusFile, remove_status, write_status
+
+
+def test_the_file_is_replaced_not_rewritten(tmp_path: Path):
+    write_status(str(tmp_path), {"state": "starting"})
+    with (tmp_path / "status.json").open() as reader:
+        write_status(str(tmp_path), {"state": "ready"})
+        assert json.load(reader) == {"state": "starting"}
+    assert json.loads((tmp_path / "status.json").read_text()) == {"state": "ready"}
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+    remove_status(str(tmp_path))
+    remove_status(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_many_changes_are_one_write(tmp_path: Path, nursery, autojump_clock):
+    asked: list[float] = []
+
+    def snapshot() -> dict[str, object]:
+        asked.append(trio.current_time())
+        return {"writes": len(asked)}
+
+    status = StatusFile(str(tmp_path), snapshot, Log(stderr=False))
+    nursery.start_soon(status.serve)
+    for _ in range(100):
+        status.changed()
+        await trio.lowlevel.checkpoint()
+    await trio.sleep(2 * DEBOUNCE_SECONDS)
+    assert len(asked) == 1
+    status.changed()
+    await trio.sleep(2 * DEBOUNCE_SECONDS)
+    assert json.loads((tmp_path / "status.json").read_text()) == {"writes": 2}
+    nursery.cancel_scope.cancel()
+
+
+def test_a_directory_that_is_gone_is_logged_once_and_hurts_nobody(tmp_path: Path):
+    log = Log(stderr=False)
+    log.open_file(str(tmp_path / "log"), 100_000, 0)
+    status = StatusFile(str(tmp_path / "gone"), dict, log)
+    status.write_now()
+    status.write_now()
+    log.close()
+    assert len((tmp_path / "log").read_text().splitlines()) == 1

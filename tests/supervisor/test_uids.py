@@ -1,0 +1,62 @@
+"""A uid is given once, for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from supervisor.settings import UidRange
+from supervisor.uids import NoUid, Uids
+
+RANGE = UidRange(first=61_100, count=2, gid=61_100)
+
+
+def test_each_agent_keeps_its_own_across_restarts(tmp_path: Path):
+    uids = Uids(str(tmp_path))
+    assert [uids.uid_of(agent, RANGE) for agent in ("main", "scout", "main")] == [61_100, 61_101, 61_100]
+    assert Uids(str(tmp_path)).uid_of("scout", RANGE) == 61_101
+    assert (tmp_path / "uids.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_range_that_is_used_up_is_said_with_the_fix(tmp_path: Path):
+    uids = Uids(str(tmp_path))
+    uids.uid_of("a", RANGE)
+    uids.uid_of("b", RANGE)
+    with pytest.raises(NoUid, match=r"raise supervisor\.uids\.count"):
+        uids.uid_of("c", RANGE)
+
+
+def test_a_uid_of_an_earlier_range_stays_taken(tmp_path: Path):
+    uids = Uids(str(tmp_path))
+    uids.uid_of("a", RANGE)
+    later = UidRange(first=61_200, count=1, gid=61_100)
+    assert uids.uid_of("a", later) == 61_200
+    assert uids.uid_of("b", RANGE) == 61_101  # not 61100, whose files may still lie around
+    assert json.loads((tmp_path / "uids.json").read_text()) == {"a": 61_200, "a@61100": 61_100, "b": 61_101}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": "b"}'])
+def test_a_table_that_cannot_be_read_gives_nobody_a_uid(tmp_path: Path, text: str):
+    (tmp_path / "uids.json").write_text(text)
+    with pytest.raises(NoUid, match="restore it"):
+        Uids(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_runs_under_a_uid_is_killed_before_its_first_use_and_only_then(tmp_path: Path):
+    uids = Uids(str(tmp_path))
+    squatter = subprocess.Popen(["sleep", "60"], user=61_150)
+    other = subprocess.Popen(["sleep", "60"], user=61_151)
+    try:
+        assert uids.empty_once(61_150) == [squatter.pid]
+        assert squatter.wait(5) == -signal.SIGKILL
+        assert uids.empty_once(61_150) == []
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
