@@ -20,6 +20,8 @@ from supervisor.cgroups import Cgroup, wait_until_empty
 MAX_ROUNDS = 400
 """Looks at a tree that is being killed. Each stops what it finds, so even a fork bomb loses ground with every round."""
 PAUSE = 0.002
+MAX_PAUSE = 0.02
+"""Between rounds: the killed need the processor to die, and ours is shared with everybody who waits for the supervisor."""
 BOOT_SECONDS = 5.0
 
 
@@ -143,7 +145,7 @@ async def _kill_below(pid: int, report: Report) -> None:
         if not left:
             break
         killed.update(one for one in left if _kill_number(one, signal.SIGKILL))
-        await trio.sleep(PAUSE)
+        await trio.sleep(min(MAX_PAUSE, PAUSE * report.rounds))
     report.killed, report.left = len(killed), tuple(left)
 
 
@@ -207,7 +209,7 @@ async def sweep(known: Callable[[], Collection[int]], own_filters: int) -> Repor
             for one in (*descendants(pid), pid):
                 report.killed += _kill_number(one, signal.SIGKILL)
         report.left = tuple(marked)
-        await trio.sleep(PAUSE)
+        await trio.sleep(min(MAX_PAUSE, PAUSE * report.rounds))
     return report
 
 
