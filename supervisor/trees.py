@@ -21,7 +21,7 @@ MAX_ROUNDS = 400
 """Looks at a tree that is being killed. Each stops what it finds, so even a fork bomb loses ground with every round."""
 PAUSE = 0.002
 MAX_PAUSE = 0.02
-"""Between rounds: the killed need the processor to die, and ours is shared with everybody who waits for the supervisor."""
+"""Between rounds: the killed need the processor to die, and everybody who asks the supervisor shares ours."""
 BOOT_SECONDS = 5.0
 
 
