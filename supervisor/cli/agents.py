@@ -37,7 +37,7 @@ def agents_text(told: dict[str, Any]) -> str:
             f"{each.get('id')}{' *' if each.get('isDefault') or each.get('id') == told.get('defaultId') else ''}",
             each.get("name"),
             _runtime(each),
-            each.get("workers"),
+            each.get("workers", 0),
             "quarantined" if each.get("quarantined") else "ready",
         )
         for each in told.get("agents") or ()

@@ -76,7 +76,7 @@ def common_options() -> list[click.Option]:
     """Fresh copies of the options every command has."""
 
     def place(flag: str, name: str, variable: str, what: str) -> click.Option:
-        path = click.Path(exists=False)
+        path = click.Path(readable=False)  # 0711: entered, not listed
         text = f"{what}  [env: {variable}]"
         return click.Option([flag], type=path, expose_value=False, callback=_remember(name), help=text, metavar="PATH")
 

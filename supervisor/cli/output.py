@@ -58,6 +58,8 @@ def _shown(letter: str) -> str:
 
 def one_line(value: object, limit: int = 200) -> str:
     """Any value as one short, harmless line; a dash for nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if value is None or value == "":
         return MISSING
     text = clean(" ".join(str(value).replace("\t", " ").splitlines()).rstrip())

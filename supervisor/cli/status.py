@@ -93,8 +93,7 @@ def _process_rows(run: Invocation) -> Sequence[Mapping[str, Any]]:
     try:
         told = ask(run.doors, "system.processes", timeout=5.0)
     except NotRunning as error:
-        supervisor = (read_status(run.running_dir) or {}).get("supervisor")
-        pid = supervisor.get("pid") if isinstance(supervisor, dict) else None
+        pid = (read_status(run.running_dir) or {}).get("pid")
         rows = process_rows(pid) if isinstance(pid, int) else []
         if not rows:
             raise

@@ -18,7 +18,8 @@ from supervisor.cli.errors import FAILED
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.output import note
 
-CONCURRENCY = 8
+CONCURRENCY = max(2, min(16, 2 * (os.cpu_count() or 1)))
+"""More would only wait for a processor, and the latency told would be that waiting."""
 
 
 @command(

@@ -89,7 +89,7 @@ def latency_of(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     waits = sorted(
         float(run["startedAt"]) - float(run["createdAt"])
         for run in runs
-        if run.get("lane") == "subagent" and run.get("startedAt") is not None
+        if str(run.get("lane")).startswith("subagent") and run.get("startedAt") is not None
     )
     return {"count": len(waits), "p50Ms": quantile(waits, 0.5), "p99Ms": quantile(waits, 0.99)}
 

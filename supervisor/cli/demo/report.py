@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from supervisor.cli.output import one_line, size, table
+from supervisor.cli.output import one_line, size, span, table
 
 SHOWN_ROWS = 20
 HASH_LETTERS = 12
@@ -90,7 +90,7 @@ def _facts(document: Mapping[str, Any]) -> str:
     latency, left_out = document["latency"], document["leftOut"]
     lines = [
         f"\n{len(document['workers'])} worker processes, {document['runs']} runs, {document['elapsedMs'] / 1000:.1f} s",
-        f"spawn latency: p50 {latency['p50Ms']} ms, p99 {latency['p99Ms']} ms ({latency['count']} sub-agents)",
+        f"spawn latency: p50 {span(latency['p50Ms'])}, p99 {span(latency['p99Ms'])} ({latency['count']} sub-agents)",
         f"pairing prompts: {document['pairingPrompts']}   (bind lan, token auth, empty state: OpenClaw #22226)",
         f"hashes checked here: {document['hashesChecked']}, wrong: {len(document['mismatches'])}",
     ]

@@ -10,6 +10,17 @@ from typing import Any
 import pytest
 
 from supervisor.cli import run
+from tests.support.fake_door import Handler
+
+
+def answering(payload: Any) -> Handler:
+    """A method that always answers the same."""
+    return lambda _: payload
+
+
+def tools(**results: Any) -> dict[str, Handler]:
+    """The session tools, each with one result."""
+    return {"tools.invoke": lambda params: results[params["name"]]}
 
 
 @dataclass(frozen=True)

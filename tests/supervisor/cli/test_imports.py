@@ -8,6 +8,7 @@ import sys
 import pytest
 
 HEAVY = {"trio", "rich", "msgspec", "cryptography", "asyncio", "ssl", "sqlite3", "pyjson5", "importlib.metadata"}
+NOWHERE = ("--runtime-dir", "/nowhere")
 
 
 def imported(*words: str) -> set[str]:
@@ -23,9 +24,9 @@ def imported(*words: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("health", "--help"), ("health", "--runtime-dir", "/nowhere"), ("send", "main", "x", "--runtime-dir", "/nowhere")],
+    [("--help",), ("health", "--help"), ("health", *NOWHERE), ("send", "main", "x", *NOWHERE)],
     ids=["help", "help of a command", "health", "send"],
-)  # fmt: skip
+)
 def test_a_short_command_loads_nothing_heavy(words: tuple[str, ...]):
     modules = imported(*words)
     assert "click" in modules

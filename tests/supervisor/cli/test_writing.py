@@ -1,0 +1,120 @@
+"""The commands that change something: what they ask for, what they print, what they exit with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.supervisor.cli.support import Shell, answering, tools
+from tests.support.fake_door import FakeDoor, Handler, No
+
+SPAWNED = {"status": "accepted", "childSessionKey": "agent:main:subagent:1", "runId": "r1", "mode": "run"}
+
+
+def test_send_uses_the_session_tool_and_names_no_session(peergate: Shell):
+    result = {"status": "ok", "reply": "pong", "runId": "r"}
+    with FakeDoor(peergate.runtime, tools(sessions_send=result)) as door:
+        assert peergate("send", "scout", "ping").out == "pong\n"
+        assert peergate("send", "scout", "ping", "--json").document == result
+    call = door.calls("tools.invoke")[0]
+    assert call["args"] == {"sessionKey": "agent:scout:main", "message": "ping", "timeoutSeconds": 30}
+    assert "sessionKey" not in call
+    assert call["idempotencyKey"]
+
+
+@pytest.mark.parametrize(
+    ("words", "args"),
+    [
+        (("agent:main:x", "m", "--timeout", "5"), {"sessionKey": "agent:main:x", "message": "m", "timeoutSeconds": 5}),
+        (("main", "m", "--no-wait"), {"sessionKey": "agent:main:main", "message": "m", "timeoutSeconds": 0}),
+        (("m", "--label", "work"), {"label": "work", "message": "m", "timeoutSeconds": 30}),
+        (("main", "--", "--json"), {"sessionKey": "agent:main:main", "message": "--json", "timeoutSeconds": 30}),
+        (("main", "-x is wrong"), {"sessionKey": "agent:main:main", "message": "-x is wrong", "timeoutSeconds": 30}),
+    ],
+)
+def test_send_in_all_its_forms(peergate: Shell, words: tuple[str, ...], args: dict[str, Any]):
+    with FakeDoor(peergate.runtime, tools(sessions_send={"status": "accepted", "runId": "r"})) as door:
+        told = peergate("send", *words)
+    assert told.code == 0
+    assert "peergate wait r" in told.out
+    assert door.calls("tools.invoke")[0]["args"] == args
+
+
+@pytest.mark.parametrize(("status", "code"), [("forbidden", 77), ("error", 1), ("timeout", 1), ("no_reply", 0)])
+def test_what_the_tool_says_is_the_exit_code(peergate: Shell, status: str, code: int):
+    result = {"status": status, "error": "because"}
+    with FakeDoor(peergate.runtime, tools(sessions_send=result, sessions_spawn=result)):
+        told, document = peergate("send", "main", "x"), peergate("send", "main", "x", "--json")
+    assert told.code == document.code == code
+    assert "because" in told.err + told.out
+    assert document.document == result
+
+
+def test_an_operator_may_act_as_a_session(peergate: Shell):
+    with FakeDoor(peergate.runtime, tools(sessions_spawn=SPAWNED)) as door:
+        told = peergate("spawn", "work", "--session-key", "main", "--agent", "scout", "--label", "l", "--delete")
+    assert "peergate wait r1" in told.out
+    call = door.calls("tools.invoke")[0]
+    assert call["sessionKey"] == "agent:main:main"
+    assert call["args"] == {"task": "work", "agentId": "scout", "label": "l", "cleanup": "delete"}
+
+
+def test_spawn_prints_the_tools_result_as_it_is(peergate: Shell):
+    with FakeDoor(peergate.runtime, tools(sessions_spawn=SPAWNED)):
+        assert peergate("spawn", "work", "--json").document == SPAWNED
+
+
+def test_send_wait_runs_a_turn_to_its_end(peergate: Shell):
+    ends = iter([{"runId": "r", "status": "pending"}, {"runId": "r", "status": "ok", "reply": "done at last"}])
+    handlers: dict[str, Handler] = {"agent": answering({"runId": "r"}), "agent.wait": lambda _: next(ends)}
+    with FakeDoor(peergate.runtime, handlers) as door:
+        assert peergate("send", "main", "x", "--wait").out == "done at last\n"
+    assert door.calls("agent")[0]["sessionKey"] == "agent:main:main"
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "words"),
+    [
+        ({"runId": "r", "status": "ok", "reply": "yes"}, 0, "yes"),
+        ({"runId": "r", "status": "error", "error": "no worker"}, 1, "error: no worker"),
+        ({"runId": "r", "status": "timeout", "stopReason": "time", "reply": "half"}, 1, "timeout: time\nhalf"),
+        ({"runId": "r", "status": "pending", "state": "running"}, 1, "still running: peergate wait r"),
+    ],
+)
+def test_wait_says_how_a_run_stands(peergate: Shell, result: dict[str, Any], code: int, words: str):
+    with FakeDoor(peergate.runtime, {"agent.wait": answering(result)}):
+        told = peergate("wait", "r", "--timeout", "0")
+    assert (told.code, told.out) == (code, f"{words}\n")
+
+
+def test_inside_an_agent_wait_and_abort_are_about_its_own_children(peergate: Shell):
+    def subagents(params: dict[str, Any]) -> dict[str, Any]:
+        if params["args"]["action"] == "cancel":
+            return {"status": "ok", "cancelled": ["r1"]}
+        return {"status": "ok", "results": [{"taskId": "r1", "status": "ok", "result": "counted"}]}
+
+    with FakeDoor(peergate.runtime, {"tools.invoke": subagents}) as door:
+        door.principal = {"kind": "tool"}
+        assert peergate("wait", "r1").out == "counted\n"
+        assert peergate("abort", "--run", "r1", "--json").document == {"ok": True, "aborted": True, "runIds": ["r1"]}
+
+
+def test_abort_takes_a_session_or_a_run(peergate: Shell):
+    with FakeDoor(
+        peergate.runtime, {"chat.abort": answering({"ok": True, "aborted": True, "runIds": ["a", "b"]})}
+    ) as door:
+        assert peergate("abort", "main", "--reason", "enough").out == "aborted a, b\n"
+        assert peergate("abort", "--run", "a").code == 0
+        assert peergate("abort").code == 2
+    assert door.calls("chat.abort") == [{"sessionKey": "agent:main:main", "reason": "enough"}, {"runId": "a"}]
+
+
+def test_a_refusal_names_what_is_missing_and_exits_77(peergate: Shell):
+    def refuse(_: dict[str, Any]) -> Any:
+        raise No("FORBIDDEN", "missing scope: operator.admin (tool of agent main (pid 7, uid 0))")
+
+    with FakeDoor(peergate.runtime, {"agents.stop": refuse}):
+        told = peergate("agents", "stop", "main")
+    assert told.code == 77
+    assert "missing scope: operator.admin" in told.err
