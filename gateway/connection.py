@@ -10,23 +10,20 @@ import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import trio
 
 from gateway.auth.decide import check_ticket, wrong_ticket
 from gateway.auth.facts import PeerFacts
 from gateway.auth.principal import Kind, NeedsTicket, Principal, Refusal, Refused, Verdict
-from gateway.hello import BadHello, Greeter, buffer_limit, frame_limit, parse_connect
+from gateway.hello import BadHello, buffer_limit, frame_limit, parse_connect
+from gateway.house import House
 from gateway.link.unix import LinkLost, OtherSender, SlowConsumer, UnixLink
 from gateway.protocol.calls.system import Connect
 from gateway.protocol.errors import CloseReason, ErrorShape
 from gateway.protocol.frames import BadFrame, Broadcast, Event, FrameTooLarge, Request, Response, decode_request, encode
 from gateway.protocol.limits import HELLO_DEADLINE_MS, MAX_HELLO_BYTES, MAX_PAYLOAD_BYTES, REFUSAL_SECONDS
-from gateway.registry import Registry, TooMany
-from gateway.router import Router
-from gateway.services.events import Hub
-from supervisor.messages import Claimed
+from gateway.registry import TooMany
 
 _log = logging.getLogger("gateway.connection")
 
@@ -42,22 +39,6 @@ _ORDINARY = {
 }  # fmt: skip
 # Ends after which the peer does not read, or shall not be waited for.
 _ABRUPT = {CloseReason.PEER_CLOSED, CloseReason.SLOW_CONSUMER, CloseReason.OTHER_SENDER, CloseReason.DEAD_PEER}
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What all connections share. `joined` and `left` hear of greeted connections; `refused` of everybody turned
-    away."""
-
-    router: Router
-    greeter: Greeter
-    hub: Hub
-    registry: Registry
-    claim: Callable[[str, str], Awaitable[Claimed]]
-    joined: Callable[[Connection], None]
-    left: Callable[[Connection], None]
-    refused: Callable[[Refusal], None]
-    uptime_ms: Callable[[], int]
 
 
 class Connection:
@@ -171,7 +152,7 @@ class Connection:
                 with trio.move_on_after(FLUSH_SECONDS, shield=True):
                     await self._flush()
         finally:
-            self._sock_close()
+            self._link.close()
             self._leave()
 
     async def _live(self, greeted: Callable[[], None]) -> None:
@@ -306,10 +287,6 @@ class Connection:
             await self._link.flush()
         except LinkLost:
             return  # nobody left to tell
-
-    def _sock_close(self) -> None:
-        trio.lowlevel.notify_closing(self._sock)
-        self._sock.close()
 
     def _leave(self) -> None:
         reason = self._reason or CloseReason.INTERNAL

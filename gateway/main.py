@@ -24,17 +24,18 @@ import trio
 from gateway.auth.facts import PeerFacts, Policy
 from gateway.auth.principal import Kind, Refusal, Verdict
 from gateway.config import Resolved
-from gateway.connection import Connection, House
+from gateway.connection import Connection
 from gateway.control import SupervisorGone, SupervisorLink, Taken, read_memfd
 from gateway.handlers import HANDLERS
 from gateway.hello import Greeter
+from gateway.house import House
 from gateway.listen.unix import UnixDoor
 from gateway.logs import set_level, start_logging
 from gateway.protocol.limits import TICK_INTERVAL_MS
 from gateway.registry import Registry
 from gateway.router import Router
 from gateway.services import Services, open_services
-from gateway.services.events import Hub
+from gateway.services.events import Hub, Member
 from gateway.store.faults import EpochLost
 from supervisor.messages import Beat, Drain, Exited, Notice, Quarantined, Ready, Reload, Retire, Retired
 
@@ -152,11 +153,11 @@ class Gateway:
                 code=note.code, door=note.door, peer=note.who, reason=reason, method=note.method or None
             )
 
-        def joined(connection: Connection) -> None:
+        def joined(connection: Member) -> None:
             if connection.principal.kind is Kind.WORKER:
                 services.workers.attach(connection, connection.principal)
 
-        def left(connection: Connection) -> None:
+        def left(connection: Member) -> None:
             if connection.principal.kind is Kind.WORKER:
                 services.workers.detach(connection, connection.principal)
 

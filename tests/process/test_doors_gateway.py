@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -238,10 +238,23 @@ async def test_a_reload_changes_who_is_an_operator(public_place: Path):
         assert b"hello-ok" in await visit_as(overseer, 54321)
 
 
-async def visit_as(overseer: Overseer, uid: int) -> bytes:
-    """What a process with this uid and gid is answered at the operators' door."""
+async def test_a_container_has_a_door_of_its_own_and_only_that(public_place: Path):
+    mapped = {"gateway__unix__foreign": {"54321": ["operator.read"]}, "gateway__unix__operators": [54321]}
+    container = ["unshare", "--pid", "--fork", "--kill-child"]
+    async with overseen(public_place, "operator", "foreign", **mapped) as overseer:
+        for door in ("operator", "foreign"):
+            let_everybody_in(overseer.path(door))
+        assert b"\xa4role\xa7foreign" in await visit_as(overseer, 54321, door="foreign", wrap=container)
+        assert b"\xa4role\xa8operator" in await visit_as(overseer, 54321)
+        assert b"another PID namespace" in await visit_as(overseer, 54321, wrap=container)
+        assert b"gateway.unix.foreign" in await visit_as(overseer, 0, door="foreign", wrap=container)
+        assert b"operator.sock" in await visit_as(overseer, 54321, door="foreign")
+
+
+async def visit_as(overseer: Overseer, uid: int, *, door: str = "operator", wrap: Sequence[str] = ()) -> bytes:
+    """What a process with this uid and gid is answered at a door."""
     answered = await trio.run_process(
-        [sys.executable, "-I", peers.__file__, "greet", overseer.path("operator"), "", str(uid), str(uid)],
+        [*wrap, sys.executable, "-I", peers.__file__, "greet", overseer.path(door), "", str(uid), str(uid)],
         capture_stdout=True,
     )
     return bytes(answered.stdout)

@@ -16,14 +16,15 @@ import trio
 from gateway.auth.decide import FULL
 from gateway.auth.facts import PeerFacts
 from gateway.auth.principal import Kind, NeedsTicket, Principal, Refusal, Verdict
-from gateway.connection import Connection, House
+from gateway.connection import Connection
 from gateway.hello import Greeter
+from gateway.house import House
 from gateway.protocol import scopes
 from gateway.protocol.frames import pack
 from gateway.registry import Registry
 from gateway.router import Handler, Router
 from gateway.services import Services
-from gateway.services.events import Hub
+from gateway.services.events import Hub, Member
 from supervisor.messages import Claimed
 
 ME = os.getpid()
@@ -69,7 +70,8 @@ class RawPeer:
         """The next frame, or None at the end of the connection."""
         while len(self._buffer) < 4 or len(self._buffer) < 4 + int.from_bytes(self._buffer[:4], "big"):
             try:
-                data = await self.sock.recv(65536)
+                with trio.fail_after(60):
+                    data = await self.sock.recv(65536)
             except ConnectionResetError:
                 return None
             if not data:
@@ -115,8 +117,16 @@ class Place:
         router = Router(self.handlers, cast("Services", None), refused=self.refusals.append)
         self.house = House(
             router, Greeter("0.1.0", router.methods_for), self.hub, self.registry, self.claim,
-            self.came.append, self.went.append, self.refusals.append, lambda: 7,
+            self._joined, self._left, self.refusals.append, lambda: 7,
         )  # fmt: skip
+
+    def _joined(self, member: Member) -> None:
+        assert isinstance(member, Connection)
+        self.came.append(member)
+
+    def _left(self, member: Member) -> None:
+        assert isinstance(member, Connection)
+        self.went.append(member)
 
     async def claim(self, spawn: str, ticket: str) -> Claimed:
         await trio.lowlevel.checkpoint()
