@@ -4,7 +4,10 @@
 `sessions.changed` {sessionKey, reason, ts, session}. `session.message` {sessionKey, messageSeq, message}.
 `process` {kind, pid, start, agentId, sessionKey, state: spawned|connected|exited, exit?}. `tick` {ts}. `health` (a
 snapshot). `notice` {level, code, message, agentId?, sessionKey?, fix?}: something an operator should know. `shutdown`
-{reason, restartExpectedMs?}."""
+{reason, restartExpectedMs?}.
+
+`closed` {reason} is not a broadcast: it is the last frame of a connection the gateway ends, as far as the peer still
+reads."""
 
 from __future__ import annotations
 
