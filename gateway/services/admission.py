@@ -89,7 +89,7 @@ def _again(db: sqlite3.Connection, known: RunRecord, message: NewMessage, key: S
 def _check_room(db: sqlite3.Connection, message: NewMessage, key: SessionKey) -> None:
     spawn = message.spawn
     if spawn is not None and spawn.max_children is not None:
-        active = len(runs.unfinished_children_of_session(db, spawn.spawned_by))
+        active = runs.count_unfinished_children(db, spawn.spawned_by)
         if active >= spawn.max_children:
             raise ChildLimit(active, spawn.max_children)
     if runs.count_unfinished(db, str(key)) >= MAX_UNFINISHED_PER_SESSION:

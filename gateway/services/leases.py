@@ -112,10 +112,14 @@ class Leases:
         if event is None:
             raise invalid(f'status "{report.status}" is not served, allowed: {", ".join(_FINISHES)}')
         now = self._engine.clock()
-        ending = Ending(event, report.text, report.error, report.unread, by_worker=True)
 
         def step(db: Any) -> Outcome[bool]:
-            if turns.held_by(db, report.run_id, seat.holder.spawn, report.attempt) is not None:
+            held = turns.held_by(db, report.run_id, seat.holder.spawn, report.attempt)
+            if held is not None:
+                # With its steer channel still open a message may be on its way that the worker cannot know of: then
+                # none counts as read, and telling one twice is the lesser harm.
+                unread = None if held.steering else report.unread
+                ending = Ending(event, report.text, report.error, unread, by_worker=True)
                 return Outcome(True, endings.end(db, report.run_id, ending, now))
             run = runs.get(db, report.run_id)
             ours = run is not None and run.spawn == seat.holder.spawn and run.attempt == report.attempt

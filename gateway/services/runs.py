@@ -215,7 +215,8 @@ class Runs:
         self, *, session_key: str | None = None, spawned_by: str | None = None, state: str | None = None,
         limit: int = 100, offset: int = 0,
     ) -> list[RunSnapshot]:  # fmt: skip
-        """Newest first. `state` is compared with what is on disk, which follows within 50 ms."""
+        """Newest first, texts cut at 2000 characters. `state` is compared with what is on disk, which follows within 50
+        ms."""
         wanted = {"session": session_key, "parent_session": spawned_by, "state": state}
         filters = {name: value for name, value in wanted.items() if value is not None}
         return [self._seen(run) for run in self._database.read(lambda db: runs.page(db, filters, limit, offset))]

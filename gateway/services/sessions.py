@@ -15,6 +15,12 @@ from gateway.store.sessions import SessionRecord
 
 MAX_FOUND = 10
 MAX_PAGE = 1000
+MAX_PAGE_CHARS = 1_500_000
+"""Of the texts in one page of history: below what a peer may leave unread (`limits.MAX_BUFFERED_BYTES`) in any
+script."""
+COUNT_KEPT_MS = 1000
+"""How old the number of sessions may be: `health` asks thousands of times a second, and counting reads the whole
+index."""
 MAX_TREE_DEPTH = 16
 """Ancestors looked at: sub-agents are at most 5 deep, so more means a circle made by hand."""
 
@@ -26,6 +32,7 @@ class Sessions:
         self._database = database
         self._clock = clock
         self._is_active = is_active
+        self._counted_at, self._count = -COUNT_KEPT_MS * 1.0, 0
 
     def row(self, key: str) -> SessionRow | None:
         """One session, or None."""
@@ -64,14 +71,20 @@ class Sessions:
 
     def history(self, key: str, *, limit: int = 200, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Messages `{role, content:[{type:"text",text}], timestamp, seq, runId, provenance?, stopReason?}`, oldest
-        first; `offset` counts back from the newest. And how many there are in all."""
+        first; `offset` counts back from the newest. And how many there are in all. A page of very long texts is shorter
+        than `limit`."""
         size = max(0, min(limit, MAX_PAGE))
-        found, total = self._database.read(lambda db: sessions.transcript(db, key, size, max(0, offset)))
+        found, total = self._database.read(
+            lambda db: sessions.transcript(db, key, size, max(0, offset), MAX_PAGE_CHARS)
+        )
         return [message_row(message) for message in found], total
 
     def count(self) -> int:
-        """How many sessions there are."""
-        return self._database.read(sessions.count)
+        """How many sessions there are, or were a second ago."""
+        now = self._clock()
+        if now - self._counted_at >= COUNT_KEPT_MS:
+            self._counted_at, self._count = now, self._database.read(sessions.count)
+        return self._count
 
     def _row(self, record: SessionRecord) -> SessionRow:
         return msgspec.convert(session_row(record, active=self._is_active(record.key)), SessionRow)

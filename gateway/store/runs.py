@@ -42,8 +42,11 @@ class RunRecord:
     digest: str
 
 
+PREVIEW_CHARS = 2000
+"""Of a run's text where many runs are listed: a thousand whole texts could be a gigabyte."""
 COLUMNS = ", ".join(field.name for field in fields(RunRecord))
 _SELECT = f"SELECT {COLUMNS} FROM runs"
+_PREVIEW = _SELECT.replace(" text,", f" substr(text, 1, {PREVIEW_CHARS}),")
 
 
 def get(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
@@ -98,9 +101,9 @@ def unfinished_children_of_run(db: sqlite3.Connection, run_id: str) -> list[RunR
 
 
 def children_of_session(db: sqlite3.Connection, session: str, ended_since: float, limit: int) -> list[RunRecord]:
-    """Task runs, newest first: unfinished ones and those that ended at `ended_since` or later."""
+    """Task runs, newest first, texts cut: unfinished ones and those that ended at `ended_since` or later."""
     recent = "parent_session = ? AND kind = 'task' AND (ended_at IS NULL OR ended_at >= ?)"
-    sql = f"{_SELECT} WHERE {recent} ORDER BY seq DESC LIMIT ?"
+    sql = f"{_PREVIEW} WHERE {recent} ORDER BY seq DESC LIMIT ?"
     return _records(db.execute(sql, (session, ended_since, limit)))
 
 
@@ -111,15 +114,20 @@ def reading_run(db: sqlite3.Connection, session: str) -> RunRecord | None:
     return RunRecord(*row) if row else None
 
 
+def count_unfinished_children(db: sqlite3.Connection, session: str) -> int:
+    sql = "SELECT count(*) FROM runs WHERE parent_session = ? AND kind = 'task' AND ended_at IS NULL"
+    return int(db.execute(sql, (session,)).fetchone()[0])
+
+
 def count_unfinished(db: sqlite3.Connection, session: str) -> int:
     (count,) = db.execute("SELECT count(*) FROM runs WHERE session = ? AND ended_at IS NULL", (session,)).fetchone()
     return int(count)
 
 
 def page(db: sqlite3.Connection, filters: dict[str, Any], limit: int, offset: int) -> list[RunRecord]:
-    """Newest first; `filters` are columns and the values they must have."""
+    """Newest first, texts cut; `filters` are columns and the values they must have."""
     where = " AND ".join(f"{name} = ?" for name in filters) or "1"
-    sql = f"{_SELECT} WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?"
+    sql = f"{_PREVIEW} WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?"
     return _records(db.execute(sql, (*filters.values(), limit, offset)))
 
 

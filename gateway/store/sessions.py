@@ -136,14 +136,26 @@ def add_message(
     return message
 
 
-def transcript(db: sqlite3.Connection, session: str, limit: int, offset: int) -> tuple[list[Message], int]:
-    """A page, oldest first; `offset` counts back from the newest. And how many messages there are in all."""
+def transcript(
+    db: sqlite3.Connection, session: str, limit: int, offset: int, max_chars: int
+) -> tuple[list[Message], int]:
+    """A page, oldest first; `offset` counts back from the newest. And how many messages there are in all. The page ends
+    early when its texts are longer than `max_chars` together; one message there always is."""
     rows = db.execute(
         "SELECT session, seq, at, role, text, run, provenance, stop_reason FROM transcript WHERE session = ? "
-        "ORDER BY seq DESC LIMIT ? OFFSET ?", (session, limit, offset),
-    ).fetchall()  # fmt: skip
+        "ORDER BY seq DESC LIMIT ? OFFSET ?",
+        (session, limit, offset),
+    )
+    page: list[Message] = []
+    room = max_chars
+    for row in rows:
+        message = _message(*row)
+        room -= len(message.text)
+        if page and room < 0:
+            break
+        page.append(message)
     (total,) = db.execute("SELECT count(*) FROM transcript WHERE session = ?", (session,)).fetchone()
-    return [_message(*row) for row in reversed(rows)], int(total)
+    return page[::-1], int(total)
 
 
 def _message(

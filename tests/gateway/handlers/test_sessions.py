@@ -130,6 +130,25 @@ async def test_history_pages_back_from_the_newest(box):
     assert (older["hasMore"], older["sessionKey"]) == (False, MAIN)
 
 
+async def test_a_page_of_very_long_texts_is_a_short_page(box):
+    worker = None
+    for number in range(8):
+        await box.send("x" * 250_000, run_id=f"long-{number}")
+        worker = worker or await box.hire()
+        await worker.finish(await worker.next())
+    page = await Caller(box.services).ask("chat.history", sessionKey=MAIN)
+    assert (len(page["messages"]), page["totalMessages"], page["nextOffset"]) == (6, 8, 6)
+
+
+async def test_a_list_of_runs_shows_the_beginning_of_their_texts(box):
+    await box.send("hello")
+    worker, run = await box.take()
+    await worker.finish(run, "y" * 5000)
+    caller = Caller(box.services)
+    assert len((await caller.ask("runs.list"))["runs"][0]["text"]) == 2000
+    assert len((await caller.ask("agent.wait", runId="hello"))["reply"]) == 5000
+
+
 async def test_abort_ends_a_run_and_says_which(box):
     await box.send("hello")
     caller = Caller(box.services)

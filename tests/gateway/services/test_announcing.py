@@ -49,7 +49,19 @@ async def test_a_steered_result_nobody_read_gets_a_turn_of_its_own(box):
     child, run = await box.take("agent:main:subagent:kid")
     await child.finish(run, "42")
     _, payload = await parent.link.wait_event()
+    await parent.steer(turn, open=False)
     await parent.finish(turn, "done without it", unread=(payload["mails"][0]["id"],))
+    assert (await parent.next()).provenance["result"] == "42"
+
+
+async def test_a_turn_that_ends_with_its_channel_open_cannot_have_read_what_is_on_its_way(box):
+    await box.send("hello")
+    parent, turn = await box.take()
+    await parent.steer(turn)
+    await box.spawn("kid", parent_run="hello")
+    child, run = await box.take("agent:main:subagent:kid")
+    await child.finish(run, "42")
+    await parent.finish(turn, "done")  # says nothing of the message: it had not arrived yet
     assert (await parent.next()).provenance["result"] == "42"
 
 

@@ -108,6 +108,7 @@ async def test_a_turn_that_listened_before_listens_after(tmp_path):
         parent.connect()
         back = await parent.next(holding=turn)
         assert [mail.provenance["result"] for mail in back.steered] == ["42"]
+        await parent.steer(turn, open=False)
         await parent.finish(turn, "it is 42")
         assert box.state("announce:run-kid") == "done"
         assert box.services.runs.counts() == {}
@@ -175,7 +176,8 @@ async def test_a_process_killed_at_any_write_leaves_a_state_the_next_one_can_fin
         photograph()
         await child.finish(run, "42")
         photograph()
-        await parent.finish(turn, "over", unread=())
+        await parent.steer(turn, open=False)
+        await parent.finish(turn, "over")
         photograph()
     for number, copy in enumerate(copies):
         (tmp_path / str(number)).mkdir()
