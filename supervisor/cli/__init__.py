@@ -5,7 +5,6 @@ this package, and nothing here runs as part of it."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -88,6 +87,8 @@ class Commands(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            import difflib  # costs a tenth of a short command, and most command lines are right
+
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             meant = f" Did you mean '{near[0]}'?" if near else ""
             raise click.UsageError(f"There is no command '{args[0]}'.{meant}", context)

@@ -5,8 +5,8 @@ middle; the key makes that the same call. Other calls are sent once."""
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +22,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 def new_key() -> str:
     """An idempotency key for one effect."""
-    return str(uuid.uuid4())
+    return os.urandom(16).hex()
 
 
 def open_client(doors: Sequence[str], *, events: bool = False, hello_seconds: float = HELLO_SECONDS) -> Client:

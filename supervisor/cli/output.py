@@ -6,7 +6,7 @@ times."""
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import sys
 import time
 import unicodedata
@@ -81,7 +81,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: It
     cells = [[one_line(value) for value in row] for row in rows]
     widths = [max([width(head), *(width(row[index]) for row in cells)]) for index, head in enumerate(headers)]
     aligned = {headers.index(name) for name in right}
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    limit = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
 
     def line(row: Sequence[str]) -> str:
         parts = []

@@ -114,7 +114,8 @@ def pid_of(runtime: Path, kind: str) -> int:
     return int(eventually(find))
 
 
-def test_control_c_leaves_nothing_behind(tmp_path: Path, environment: dict[str, str]):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, environment: dict[str, str], sent: signal.Signals):
     folder, runtime = tmp_path / "folder", tmp_path / "run"
     folder.mkdir()
     for number in range(300):
@@ -123,7 +124,7 @@ def test_control_c_leaves_nothing_behind(tmp_path: Path, environment: dict[str, 
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         eventually(lambda: ended_reports(runtime) >= 2, 30)
         pids = [row["pid"] for row in asked(runtime, "ps")]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, err = process.communicate(timeout=40)
     assert process.returncode == 130
     assert "Traceback" not in err

@@ -65,6 +65,8 @@ class System:
 def open_system(concurrency: int, runtime: str | None, keep: bool) -> Iterator[System]:
     """Start it, wait until it is ready, and end it. The directory goes too, unless it is kept."""
     _check_free(runtime)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # like Ctrl-C: what was started is ended in order
     directory = tempfile.mkdtemp(prefix="peergate-demo-")
     try:
         os.chmod(directory, 0o711)
