@@ -31,9 +31,13 @@ def accept(db: sqlite3.Connection, message: NewMessage, now: float) -> Outcome[A
     if known is not None:
         return Outcome(_again(db, known, message, key))
     _check_room(db, message, key)
-    made = _ensure_session(db, message, key, now)
-    record = sessions.get(db, str(key))
-    depth = record.spawn_depth if record else key.depth
+    session = sessions.get(db, str(key))
+    if session is None:
+        _make_session(db, message, key, now)
+    else:
+        sessions.update(db, str(key), updated_at=now)
+    parent = message.spawn.spawned_by if message.spawn else session.spawned_by if session else None
+    depth = session.spawn_depth if session else message.spawn.depth if message.spawn else key.depth
     run = runs.insert(
         db,
         id=message.run_id, session=str(key), agent=key.agent, kind=message.kind, lane=lane_of(message.lane, depth),
@@ -42,30 +46,29 @@ def accept(db: sqlite3.Connection, message: NewMessage, now: float) -> Outcome[A
         announces=int(message.spawn is not None and message.spawn.expects_completion), created_at=now,
         timeout_s=message.timeout_s, digest=message.digest,
     )  # fmt: skip
-    change = place(db, run, message.text, message.provenance, now, steer=message.steer, created=True)
-    sessions.update(db, str(key), updated_at=now)
+    owner = parent or run.session
+    change = place(db, run, owner, message.text, message.provenance, now, steer=message.steer)
     keep(db, message.record, now)
     disposition = "steered" if isinstance(change, Steered) else "queued"
-    changes: list[Change] = [SessionChanged(str(key), "create" if made else "send"), change]
+    changes: list[Change] = [SessionChanged(str(key), "send" if session else "create"), change]
     return Outcome(Accepted(run.id, str(key), True, disposition, now), changes)
 
 
 def place(
     db: sqlite3.Connection,
     run: RunRecord,
+    owner: str,
     text: str,
     provenance: dict[str, object],
     now: float,
     *,
     steer: bool,
-    created: bool,
 ) -> Queued | Steered:
     """Put a new run's message into the mailbox: for the turn in progress where that reads messages and `steer` is set,
     else for its own turn."""
     host = runs.reading_run(db, run.session) if steer else None
     mail = mailbox.insert(db, run.id, run.session, text, provenance, now, host.id if host else None)
-    owner = owner_of(db, run)
-    return Steered(run, owner, host, mail) if host else Queued(run, owner, created)
+    return Steered(run, owner, host, mail) if host else Queued(run, owner, created=True)
 
 
 def owner_of(db: sqlite3.Connection, run: RunRecord) -> str:
@@ -99,9 +102,9 @@ def _check_room(db: sqlite3.Connection, message: NewMessage, key: SessionKey) ->
         )  # fmt: skip
 
 
-def _ensure_session(db: sqlite3.Connection, message: NewMessage, key: SessionKey, now: float) -> bool:
+def _make_session(db: sqlite3.Connection, message: NewMessage, key: SessionKey, now: float) -> None:
     spawn = message.spawn
-    return sessions.insert_if_absent(
+    sessions.insert(
         db,
         key=str(key), session_id=str(uuid.uuid4()), agent=key.agent, kind=key.kind, status="queued",
         created_at=now, updated_at=now,

@@ -172,7 +172,7 @@ def _announce(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change
         sender=run.session, label=run.label, task_name=run.task_name, created_at=now,
     )  # fmt: skip
     sessions.update(db, target.key, updated_at=now)
-    return [place(db, told, text, provenance, now, steer=True, created=True)]
+    return [place(db, told, target.spawned_by or target.key, text, provenance, now, steer=True)]
 
 
 def _end_children(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:

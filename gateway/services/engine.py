@@ -166,6 +166,8 @@ class Engine:
             self.supervisor.stop_worker(seat.holder.spawn, why, 2.0)
 
     def _session_changed(self, change: SessionChanged) -> None:
+        if not self.news.has_listeners:
+            return
         record = self.database.read(lambda db: sessions.get(db, change.key))
         current = self.board.current(change.key)
         self.news.session(change.key, change.reason, record, self.clock(), active=current is not None)

@@ -53,6 +53,11 @@ class News:
     def __init__(self, hub: Publisher) -> None:
         self._hub = hub
 
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody would hear."""
+        return self._hub.listeners > 0
+
     def agent(self, run: Active, stream: str, data: Any, now: float) -> None:
         """Something happened in a run; `seq` counts what was told of it."""
         run.told += 1
@@ -82,6 +87,8 @@ class News:
 
     def said(self, message: Message) -> None:
         """A transcript has grown."""
+        if not self.has_listeners:
+            return
         payload = {"sessionKey": message.session, "messageSeq": message.seq, "message": message_row(message)}
         self._hub.publish("session.message", payload, session=message.session)
 

@@ -39,6 +39,10 @@ class Supervisor(Protocol):
 class Publisher(Protocol):
     """Whoever tells subscribed connections what happened."""
 
+    @property
+    def listeners(self) -> int:
+        """How many there are; with none, nobody needs to compose what they would hear."""
+
     def publish(self, event: str, payload: object, *, session: str | None = None) -> object:
         """Send `event` to everybody who may hear it; never waits."""
 

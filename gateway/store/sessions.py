@@ -57,12 +57,11 @@ def get(db: sqlite3.Connection, key: str) -> SessionRecord | None:
     return SessionRecord(*row) if row else None
 
 
-def insert_if_absent(db: sqlite3.Connection, **values: Any) -> bool:
-    """A new row unless the key has one; says whether it was made."""
+def insert(db: sqlite3.Connection, **values: Any) -> None:
+    """A new row; columns that are not given have their defaults."""
     names = ", ".join(values)
     marks = ", ".join("?" * len(values))
-    sql = f"INSERT INTO sessions ({names}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
-    return db.execute(sql, tuple(values.values())).rowcount == 1
+    db.execute(f"INSERT INTO sessions ({names}) VALUES ({marks})", tuple(values.values()))
 
 
 def update(db: sqlite3.Connection, key: str, **values: Any) -> None:

@@ -98,6 +98,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
+        self.listeners = 1
 
     def publish(self, event: str, payload: object, *, session: str | None = None) -> None:
         self.events.append((event, payload))
