@@ -13,7 +13,7 @@ from gateway.services.changes import Change, Outcome, Queued, SessionChanged, St
 from gateway.services.idempotency import keep
 from gateway.services.lanes import lane_of
 from gateway.services.run_state import State
-from gateway.services.work import Accepted, ChildLimit, NewMessage
+from gateway.services.work import Accepted, ChildLimit, NewMessage, SpawnInfo
 from gateway.store import mailbox, runs, sessions
 from gateway.store.runs import RunRecord
 
@@ -33,9 +33,11 @@ def accept(db: sqlite3.Connection, message: NewMessage, now: float) -> Outcome[A
     _check_room(db, message, key)
     session = sessions.get(db, str(key))
     if session is None:
-        _make_session(db, message, key, now)
+        _make_session(db, key, message.spawn, message.label, now)
     else:
         sessions.update(db, str(key), updated_at=now)
+    if message.spawn is not None:
+        _ensure_parent(db, message.spawn.spawned_by, now)
     parent = message.spawn.spawned_by if message.spawn else session.spawned_by if session else None
     depth = session.spawn_depth if session else message.spawn.depth if message.spawn else key.depth
     run = runs.insert(
@@ -102,13 +104,21 @@ def _check_room(db: sqlite3.Connection, message: NewMessage, key: SessionKey) ->
         )  # fmt: skip
 
 
-def _make_session(db: sqlite3.Connection, message: NewMessage, key: SessionKey, now: float) -> None:
-    spawn = message.spawn
+def _ensure_parent(db: sqlite3.Connection, parent: str, now: float) -> None:
+    """A child's result must find its parent's session, also when an operator spawned for one that never spoke yet."""
+    key = parse_key(parent)
+    if key is not None and sessions.get(db, str(key)) is None:
+        _make_session(db, key, None, None, now)
+
+
+def _make_session(
+    db: sqlite3.Connection, key: SessionKey, spawn: SpawnInfo | None, label: str | None, now: float
+) -> None:
     sessions.insert(
         db,
         key=str(key), session_id=str(uuid.uuid4()), agent=key.agent, kind=key.kind, status="queued",
         created_at=now, updated_at=now,
-        label=spawn.label if spawn else message.label, task_name=spawn.task_name if spawn else None,
+        label=spawn.label if spawn else label, task_name=spawn.task_name if spawn else None,
         spawned_by=spawn.spawned_by if spawn else None, spawn_depth=spawn.depth if spawn else key.depth,
         cleanup=spawn.cleanup if spawn else "keep",
     )  # fmt: skip

@@ -24,6 +24,14 @@ async def test_a_childs_result_becomes_the_parents_next_turn(box):
     assert expected.items() <= told.provenance.items()
 
 
+async def test_a_result_reaches_a_session_that_never_spoke_before(box):
+    await box.spawn("kid")  # an operator's spawn for a session that does not exist yet
+    child, run = await box.take("agent:main:subagent:kid")
+    await child.finish(run, "42")
+    _, told = await box.take()
+    assert told.provenance["result"] == "42"
+
+
 async def test_a_result_is_steered_into_a_turn_that_listens(box):
     await box.send("hello")
     parent, turn = await box.take()
