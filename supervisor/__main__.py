@@ -11,15 +11,19 @@ from supervisor.early import catch_early, ignore_late
 def main() -> None:
     """Never returns."""
     early = catch_early()
-    from supervisor.main import run
     from supervisor.options import parse_options
+    from supervisor.resolver import start_resolver
 
     options = parse_options(sys.argv[1:])
     if options.ready_fd is not None:
         os.set_inheritable(options.ready_fd, False)
     os.chdir("/")
     os.umask(0o077)
-    code = run(options, early)
+    # It works while we import what we need ourselves. Who waits for the lock reads the configuration when it has it.
+    resolver = None if options.wait else start_resolver(options.config, options.overrides)
+    from supervisor.main import run
+
+    code = run(options, early, resolver)
     ignore_late()
     sys.exit(code)
 

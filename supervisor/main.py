@@ -6,6 +6,7 @@ widely."""
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -21,8 +22,8 @@ from supervisor.child import allowed_environment
 from supervisor.lock import Lock, Locked
 from supervisor.logfile import Log
 from supervisor.notify import Notifier
-from supervisor.options import Options, doors_of
-from supervisor.settings import EX_CONFIG, Resolved, Unresolved, resolve
+from supervisor.options import Options
+from supervisor.settings import EX_CONFIG, Resolved, Unresolved, doors_of, resolve
 from supervisor.signals import Asked, serve_signals
 from supervisor.sockets import Doors, UnsafePlace, open_directory
 from supervisor.spawn import SpawnTable
@@ -42,8 +43,9 @@ class Refused(Exception):
         self.code = code
 
 
-def run(options: Options, early: list[int]) -> int:
-    """Be the supervisor until it stops; the exit code. `early` are signals caught before."""
+def run(options: Options, early: list[int], resolver: subprocess.Popen[bytes] | None = None) -> int:
+    """Be the supervisor until it stops; the exit code. `early` are signals caught before, `resolver` already reads the
+    configuration."""
     kernel.become_undumpable()
     kernel.become_subreaper()
     kernel.set_title("pg-supervisor")
@@ -56,7 +58,7 @@ def run(options: Options, early: list[int]) -> int:
         os.environ.pop(name, None)
     with Log() as log:
         try:
-            return trio.run(_supervise, options, early, log, notifier)
+            return trio.run(_supervise, options, early, resolver, log, notifier)
         except Exception:  # a defect: with an exit code of its own, so that the service manager tries again
             log.error("the supervisor broke: " + traceback.format_exc())
             return os.EX_SOFTWARE
@@ -64,13 +66,15 @@ def run(options: Options, early: list[int]) -> int:
             notifier.close()
 
 
-async def _supervise(options: Options, early: list[int], log: Log, notifier: Notifier) -> int:
+async def _supervise(
+    options: Options, early: list[int], resolver: subprocess.Popen[bytes] | None, log: Log, notifier: Notifier
+) -> int:
     asked = Asked()
     code = os.EX_SOFTWARE
     async with trio.open_nursery() as nursery:
         await nursery.start(serve_signals, asked, log, early)
         with ExitStack() as held:
-            code = await _or_refused(lambda: _with_locks(options, asked, log, notifier, held), log)
+            code = await _or_refused(lambda: _with_locks(options, resolver, asked, log, notifier, held), log)
         nursery.cancel_scope.cancel()
     return code
 
@@ -111,7 +115,14 @@ async def _unless_stopped(asked: Asked, wanted: Callable[[], Awaitable[T]]) -> T
     return result
 
 
-async def _with_locks(options: Options, asked: Asked, log: Log, notifier: Notifier, held: ExitStack) -> int:
+async def _with_locks(
+    options: Options,
+    resolver: subprocess.Popen[bytes] | None,
+    asked: Asked,
+    log: Log,
+    notifier: Notifier,
+    held: ExitStack,
+) -> int:
     for directory, mode in ((options.state_dir, 0o700), (options.runtime_dir, 0o711)):
         try:
             os.close(open_directory(directory, mode))
@@ -124,7 +135,7 @@ async def _with_locks(options: Options, asked: Asked, log: Log, notifier: Notifi
         return 0
     table = SpawnTable()
     _register_ourselves(table)
-    resolved = await _unless_stopped(asked, lambda: resolve(options.config, options.overrides, table))
+    resolved = await _unless_stopped(asked, lambda: resolve(options.config, options.overrides, table, started=resolver))
     if resolved is None:
         return 0
     open_log_file(log, resolved, options.state_dir)

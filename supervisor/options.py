@@ -1,15 +1,12 @@
-"""What the supervisor's command line says, and the doors a configuration asks for.
+"""What the supervisor's command line says.
 
-Owns: their typed forms. Pure, but for making paths absolute."""
+Owns: its typed form. Imports the standard library only: it is read before anything slow is loaded."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from dataclasses import dataclass, field
-
-from supervisor.settings import Settings
-from supervisor.sockets import Door
 
 WORKER_TARGET = "agentproc.main:run"
 GATEWAY_TARGET = "gateway.main:run"
@@ -57,13 +54,3 @@ def parse_options(arguments: list[str]) -> Options:
         wait=found.wait,
         targets=Targets(found.worker, found.gateway),
     )
-
-
-def doors_of(settings: Settings) -> list[Door]:
-    """The doors a configuration asks for, in the order Take names them."""
-    agents_gid = settings.uids.gid if settings.uids is not None else None
-    doors = [
-        Door("agents", "agents.sock", 0o600 if agents_gid is None else 0o660, agents_gid),
-        Door("operator", "operator.sock", 0o660, settings.operator_gid),
-    ]
-    return [*doors, Door("foreign", "foreign/operator.sock", 0o666)] if settings.foreign else doors

@@ -105,8 +105,8 @@ def text_of(line: bytes, cut: int) -> str:
 
 
 def record_of(text: str) -> dict[str, Any] | None:
-    """A record printed by our own gateway (one JSON object with a `msg`); None when the line is something else. Only
-    ever asked for a process that runs our code: an agent that prints such a line must not speak as somebody else."""
+    """A record printed as one JSON object with `level` and `msg`; None when the line is something else. Whoever takes
+    it from a worker says itself who that is: an agent that prints such a line must not speak as somebody else."""
     if not text.startswith("{"):
         return None
     try:

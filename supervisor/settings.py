@@ -10,13 +10,14 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
+from supervisor.resolver import start_resolver
+from supervisor.sockets import Door
 from supervisor.spawn import SpawnTable
 
 EX_CONFIG = 78
@@ -165,15 +166,18 @@ async def _read_all(descriptor: int, limit: int) -> bytes:
             return b""  # no document of ours: refused as such
 
 
-async def resolve(config: str | None, overrides: Sequence[str], table: SpawnTable | None = None) -> Resolved:
-    """The configuration in force now, from a short-lived process of at most RESOLVE_SECONDS. It is registered in
-    `table` while it lives, so that no sweep takes it for a stray. It gets our whole environment, which a file may refer
-    to as `${VAR}`. Raises Unresolved."""
-    command = [sys.executable, "-I", "-m", "gateway.config", "--resolve"]
-    command += ["--config", config] if config else []
-    for override in overrides:
-        command += ["--set", override]
-    process = _start(command)
+async def resolve(
+    config: str | None,
+    overrides: Sequence[str],
+    table: SpawnTable | None = None,
+    *,
+    started: subprocess.Popen[bytes] | None = None,
+) -> Resolved:
+    """The configuration in force now, from a short-lived process of at most RESOLVE_SECONDS (`started`, if it was
+    started already).
+
+    It is registered in `table` while it lives, so that no sweep takes it for a stray. Raises Unresolved."""
+    process = started or start_resolver(config, overrides)
     pidfd = os.pidfd_open(process.pid)
     if table is not None:
         table.own("configuration", process.pid, pidfd)
@@ -188,11 +192,6 @@ async def resolve(config: str | None, overrides: Sequence[str], table: SpawnTabl
         if table is not None:
             table.disown(process.pid)
         os.close(pidfd)
-
-
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Started here, in the main thread, not in one of Trio's: a few hundred microseconds."""
-    return subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 async def _understand(process: subprocess.Popen[bytes], pidfd: int) -> Resolved:
@@ -230,3 +229,13 @@ def sealed(document: bytes) -> int:
     os.lseek(descriptor, 0, os.SEEK_SET)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, F_SEAL_ALL)
     return descriptor
+
+
+def doors_of(settings: Settings) -> list[Door]:
+    """The doors a configuration asks for, in the order Take names them."""
+    agents_gid = settings.uids.gid if settings.uids is not None else None
+    doors = [
+        Door("agents", "agents.sock", 0o600 if agents_gid is None else 0o660, agents_gid),
+        Door("operator", "operator.sock", 0o660, settings.operator_gid),
+    ]
+    return [*doors, Door("foreign", "foreign/operator.sock", 0o666)] if settings.foreign else doors

@@ -24,10 +24,10 @@ from supervisor.logfile import Log
 from supervisor.machine import Phase
 from supervisor.messages import Notice
 from supervisor.notify import Notifier
-from supervisor.options import Options, doors_of
+from supervisor.options import Options
 from supervisor.processes import Subject
 from supervisor.report import Picture, snapshot_of, subjects_of
-from supervisor.settings import Resolved, Unresolved, needs_restart, resolve, sealed
+from supervisor.settings import Resolved, Unresolved, doors_of, needs_restart, resolve, sealed
 from supervisor.signals import Asked
 from supervisor.sockets import Doors, UnsafePlace
 from supervisor.spawn import SpawnTable

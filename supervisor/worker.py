@@ -19,7 +19,7 @@ from supervisor.keeper import reaped
 from supervisor.limits import measure, over_limit
 from supervisor.logfile import Log
 from supervisor.messages import BadMessage, Beat, Born, Ticket, TicketPlease
-from supervisor.output import Throttle, serve_output
+from supervisor.output import Throttle, record_of, serve_output
 from supervisor.settings import AgentSettings, Settings
 from supervisor.spawn import TICKET_SECONDS, SpawnTable
 from supervisor.spawn import Spawn as Entry
@@ -152,7 +152,9 @@ class Worker:
         log, fields = self.around.log, self.fields
 
         def emit(text: str) -> None:
-            log.write("info", "agent", text, **fields)
+            record = record_of(text) or {"level": "info", "msg": text}
+            more = {name: value for name, value in record.items() if name not in ("ts", "level", "logger", "msg")}
+            log.write(record["level"], "agent", record["msg"], **{**more, **fields})  # nobody speaks as another
 
         def dropped(lines: int, size: int) -> None:
             log.write("warn", "agent", f"{lines} lines ({size} bytes) of output dropped: it prints too fast", **fields)

@@ -48,7 +48,8 @@ def test_a_tree_is_measured_and_listed_as_one():
         for row in rows([Subject("worker", process.pid)]):
             os.kill(row["pid"], 9)
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def test_who_is_gone_uses_nothing_and_is_not_listed():
