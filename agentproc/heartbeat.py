@@ -30,7 +30,7 @@ class LifelineLost(Exception):
 
 
 class Lifeline:
-    """Beats from the moment `start` is called; `ticket` asks for a fresh ticket.
+    """Beats from the moment `start` is called, at the latest when a ticket is asked for. Calling it again does nothing.
 
     `on_end` is what happens when the supervisor's end closes: by default everything below us is killed and the process
     exits."""
@@ -40,19 +40,24 @@ class Lifeline:
         self._seconds = seconds
         self._on_end = on_end or end_process
         self._token: trio.lowlevel.TrioToken | None = None
+        self._started = False
         self._tickets: list[str] = []
         self._ticket_came = trio.Event()
         self.connected = False
         self.status = ""
 
     def start(self) -> None:
-        """Start beating. Call it in the event loop."""
+        """Start beating, once. Call it in the event loop."""
+        if self._started:
+            return
+        self._started = True
         self._sock.setblocking(False)
         self._token = trio.lowlevel.current_trio_token()
         threading.Thread(target=self._beat_and_read, name="heartbeat", daemon=True).start()
 
     async def ticket(self) -> str:
         """A fresh ticket. Raises LifelineLost when the supervisor does not read; waits when it does not answer."""
+        self.start()
         self._ticket_came = trio.Event()
         self._tickets.clear()
         await self._send_soon(TicketPlease())

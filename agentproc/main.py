@@ -23,6 +23,7 @@ from agentproc.builtin import reporter as _reporter
 from agentproc.builtin import scout as _scout
 from agentproc.builtin import survey as _survey
 from agentproc.heartbeat import Lifeline
+from agentproc.rehearsal import carry_out_a_run
 from agentproc.runtimes import runtime_for
 from agentproc.runtimes.base import Broken, Runtime
 from agentproc.worker import Duty, Worker
@@ -41,6 +42,12 @@ def run(lifeline: socket.socket, assignment: dict[str, Any]) -> None:
     trio.run(_work, lifeline, assignment, runtime)
 
 
+def rehearse() -> None:
+    """What a zygote and a spare do before they are anybody; found beside `run` by its name."""
+    log_as_json_lines()
+    carry_out_a_run()
+
+
 async def _work(sock: socket.socket, assignment: Mapping[str, Any], runtime: Runtime) -> None:
     lifeline = Lifeline(sock, assignment["heartbeat_seconds"])
 
@@ -49,6 +56,7 @@ async def _work(sock: socket.socket, assignment: Mapping[str, Any], runtime: Run
 
     def changed(connected: bool, why: str) -> None:
         lifeline.connected, lifeline.status = connected, why
+        lifeline.start()
         if not connected:
             _log.info("gateway: %s", why)
 
@@ -59,7 +67,6 @@ async def _work(sock: socket.socket, assignment: Mapping[str, Any], runtime: Run
         given, first = first, None
         return given if given is not None else await lifeline.ticket()
 
-    lifeline.start()
     duty = Duty(assignment["agent"], assignment["session"], assignment["idle_seconds"])
     await Worker(duty, runtime, opener, ticket, on_change=changed).run()
 
@@ -84,14 +91,21 @@ class JsonLines(logging.Formatter):
     """One JSON object per record, which the supervisor takes over into the log as it is."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"ts": time.time(), "level": record.levelname.lower(), "logger": record.name, "msg": record.getMessage()}
+        line = {
+            "ts": round(time.time() * 1000),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "msg": record.getMessage(),
+        }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line)
 
 
 def log_as_json_lines() -> None:
-    """Log to standard error, which is the supervisor's."""
+    """Log to standard error, which is the supervisor's. Done once; a rehearsal may have done it already."""
+    if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
+        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -6,6 +6,7 @@ acts."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -208,15 +209,24 @@ async def open_client(
 
     Raises OSError when nobody listens, CallFailed when the gateway refuses us, ConnectionLost when it hangs up, and
     trio.TooSlowError when it has not greeted within `connect_timeout` seconds."""
-    failure: Exception | None = None
-    with trio.fail_after(connect_timeout) as connecting:
+    deadline = trio.current_time() + connect_timeout
+    with trio.fail_at(deadline):
         sock = await connect_unix(path)
+    hello = {"maxProtocol": 4, "events": events, "client": client or {"id": "peergate"}}
+    async with greeted(sock, hello | ({"ticket": ticket} if ticket else {}), deadline) as made:
+        yield made
+
+
+@asynccontextmanager
+async def greeted(sock: socket.socket, hello: dict[str, Any], deadline: float) -> AsyncIterator[Client]:
+    """The same over a connected socket, which is ours from now on; greeted by `deadline`, on Trio's clock."""
+    failure: Exception | None = None
+    with trio.fail_at(deadline) as connecting:
         async with trio.open_nursery() as nursery:
             made = Client(UnixLink(sock, nursery, limit=MAX_ANSWER_BYTES))
             nursery.start_soon(made._read_forever)
             try:
-                hello: dict[str, Any] = {"maxProtocol": 4, "events": events, "client": client or {"id": "peergate"}}
-                made.hello = await made.call("connect", hello | ({"ticket": ticket} if ticket else {}))
+                made.hello = await made.call("connect", hello)
                 connecting.deadline = float("inf")
                 yield made
             except Exception as error:  # raised again below, outside the nursery, which would wrap it in a group

@@ -13,6 +13,8 @@ from supervisor import kernel
 from supervisor.factory import Birth, BirthFailed, Factory
 from supervisor.spawn import SpawnTable
 
+REFILL_SECONDS = 0.03
+"""A fork beside a worker that was just bound would take the processor from it, and it is the one somebody waits for."""
 LOOK_SECONDS = 5.0
 """How often the pool is looked at although nobody took from it: a spare can die, and a failed birth is tried again."""
 
@@ -49,6 +51,7 @@ class Spares:
                 await self._refill()
                 with trio.move_on_after(LOOK_SECONDS):
                     await self._taken.wait()
+                    await trio.sleep(REFILL_SECONDS)
         finally:
             self.drop()
 

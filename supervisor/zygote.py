@@ -1,4 +1,4 @@
-"""The fork server: one thread, worker and gateway code imported, no secrets, no loop; forks a child in a millisecond or
+"""The fork server: one thread, worker and gateway code imported, no secrets; forks a child in a millisecond or
 two.
 
 `python -I -m supervisor.zygote --fd N --supervisor PID --worker M:F --gateway M:F`. It forks an intermediate process
@@ -17,8 +17,11 @@ from typing import NoReturn
 
 from supervisor import kernel
 from supervisor.channel import close_all, receive_blocking, send_blocking
-from supervisor.child import Birthplace, become, find_target
+from supervisor.child import Birthplace, become, find_target, rehearse
 from supervisor.messages import BadMessage, FactoryReady, Fork, Forked, ForkFailed
+
+REHEARSALS = 3
+"""CPython rewrites a function's code after a few calls; done here, the rewritten pages are shared by every child."""
 
 
 def serve(fd: int, supervisor: int, targets: dict[str, str]) -> NoReturn:
@@ -28,9 +31,11 @@ def serve(fd: int, supervisor: int, targets: dict[str, str]) -> NoReturn:
         os._exit(0)
     kernel.become_undumpable()
     kernel.set_title("pg-zygote")
-    wakeup = _wake_on_child()
     for target in targets.values():
         find_target(target)
+        for _ in range(REHEARSALS):
+            rehearse(target)
+    wakeup = _wake_on_child()
     gc.collect()
     gc.freeze()  # the collector leaves what every child shares in place, so that its pages stay shared
     channel = socket.socket(fileno=fd)

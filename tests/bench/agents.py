@@ -39,6 +39,8 @@ async def parent(ctx: Any) -> str:
     if ctx.message == "go":
         await ctx.spawn("begin")
         return "spawned"
+    if ctx.message == "begin":
+        return json.dumps({"began": time.time()})
     began = time.time()
     told = json.loads(ctx.provenance["result"])
     return json.dumps({"delay": began - told["began"]})
