@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from pathlib import Path
 
 from agentproc.rehearsal import carry_out_a_run
 
 
+def traces() -> tuple[list[str], int, object]:
+    """Descriptors, threads and the handler of SIGTERM of this process."""
+    descriptors = sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
+    return descriptors, len(list(Path("/proc/self/task").iterdir())), signal.getsignal(signal.SIGTERM)
+
+
 def test_a_rehearsal_leaves_no_descriptor_no_thread_and_no_handler():
-    before = sorted(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), signal.getsignal(signal.SIGTERM)
+    before = traces()
     carry_out_a_run()
-    after = sorted(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), signal.getsignal(signal.SIGTERM)
-    assert after == before
+    assert traces() == before
