@@ -23,13 +23,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from supervisor import kernel, marks
 from supervisor.channel import receive_blocking, send_blocking
 from supervisor.messages import Assign, Born
+from supervisor.outfit import rlimits, worker_environment
 
 CHANNEL_FD = 3
 """Where a child finds its lifeline or control channel."""
@@ -44,7 +45,6 @@ _SIGNALS = tuple(number for number in range(1, 32) if number not in (signal.SIGK
 """Not the real-time ones, which nobody here touches: resetting those too took a millisecond of every birth."""
 _IGNORED = (int(signal.SIGPIPE), int(signal.SIGXFSZ))
 """As in every Python: errors, not deaths; subprocess restores them for the programs it starts."""
-_KEPT_VARIABLES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "HOME", marks.STATE_VARIABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,6 @@ class Birthplace:
     target: str
     channel: int
     output: int | None = None
-
-
-def allowed_environment(source: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment our processes may keep: a list, so that no secret of the supervisor's travels by
-    omission."""
-    return {name: value for name, value in source.items() if name in _KEPT_VARIABLES or name.startswith("LC_")}
 
 
 def find_target(name: str) -> Callable[..., object]:
@@ -220,7 +214,7 @@ def _be_worker(birthplace: Birthplace, weight: int | None) -> int:
 def _confine(assignment: Assign, supervisor: int) -> None:
     """Limits, user, and everything setuid undoes; then the two walls that need no privilege."""
     kernel.set_title(f"pg:{assignment.agent}")
-    for limit, value in rlimits(assignment.limits).items():
+    for limit, value in rlimits(assignment.limits, own_uid=assignment.uid is not None).items():
         _limit(limit, *value)
     if assignment.uid is not None:
         gid = assignment.uid if assignment.gid is None else assignment.gid
@@ -231,23 +225,6 @@ def _confine(assignment: Assign, supervisor: int) -> None:
     kernel.become_undumpable()
     kernel.enter_signal_scope()
     marks.install(os.environ.get(marks.STATE_VARIABLE))
-
-
-def rlimits(limits: Mapping[str, int]) -> dict[int, tuple[int, int]]:
-    """The configured limits as resource limits, soft and hard. Absent or 0 means none of ours; core dumps are always
-    off.
-
-    The soft CPU limit comes first, so that the death has a name (SIGXCPU)."""
-    wanted = {resource.RLIMIT_CORE: (0, 0)}
-    if memory := limits.get("memoryBytes"):
-        wanted[resource.RLIMIT_AS] = (memory, memory)
-    if files := limits.get("openFiles"):
-        wanted[resource.RLIMIT_NOFILE] = (files, files)
-    if seconds := limits.get("cpuSeconds"):
-        wanted[resource.RLIMIT_CPU] = (seconds, seconds + 2)
-    if pids := limits.get("pids"):
-        wanted[resource.RLIMIT_NPROC] = (pids, pids)
-    return wanted
 
 
 def _limit(which: int, soft: int, hard: int) -> None:
@@ -263,23 +240,6 @@ def _dress(assignment: Assign) -> None:
     environment = worker_environment(assignment, os.environ)
     os.environ.clear()
     os.environ.update(environment)
-
-
-def worker_environment(assignment: Assign, current: Mapping[str, Any]) -> dict[str, str]:
-    """What a worker and its tools find in their environment: the allowed part of ours, what is configured, and who they
-    are, which no configured variable can change. HOME of a uid of its own is its working directory, as it has no
-    account."""
-    environment = allowed_environment(current)
-    if assignment.uid is not None:
-        environment["HOME"] = assignment.cwd or "/"
-    environment.update(assignment.env)
-    environment["PEERGATE_SOCKET"] = assignment.socket
-    environment["PEERGATE_RUNTIME_DIR"] = os.path.dirname(assignment.socket)
-    environment["PEERGATE_AGENT"] = assignment.agent
-    environment["PEERGATE_SESSION"] = assignment.session
-    if mark := current.get(marks.STATE_VARIABLE):
-        environment[marks.STATE_VARIABLE] = mark
-    return environment
 
 
 def _weigh_down() -> int | None:

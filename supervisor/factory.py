@@ -107,7 +107,7 @@ def exec_child(kind: str, target: str, environment: Mapping[str, str]) -> Birth:
 
 class Factory:
     """Makes processes of both kinds by one method. `environment` is what exec children start with
-    (`child.allowed_environment` and the state mark); the zygote's children have the zygote's."""
+    (`outfit.allowed_environment` and the state mark); the zygote's children have the zygote's."""
 
     def __init__(self, method: Method, *, worker: str, gateway: str, environment: Mapping[str, str]) -> None:
         self.method = method

@@ -54,7 +54,7 @@ class Policy:
     start_timeout: float = 20.0
     stop_grace: float = 2.0
     kill_again: float = 1.0
-    quick_after: float = 10.0
+    quick_after: float = 1.0
     forget_after: float = 60.0
     first_delay: float = 0.25
     longest_delay: float = 30.0
@@ -79,8 +79,9 @@ Step = tuple[Unit, tuple[Action, ...]]
 
 
 def next_delay(deaths: int, ready_for: float, jitter: float, policy: Policy) -> float:
-    """Seconds to wait after a death: none when it had been ready long enough; else doubled with each, within 0.8 to 1.2
-    by `jitter` (0 to 1)."""
+    """Seconds to wait after a death: none when it had been ready long enough, for then it does not die of starting
+    (s6-supervise has the same rule, also with one second); else doubled with each, within 0.8 to 1.2 by `jitter` (0 to
+    1)."""
     if ready_for >= policy.quick_after:
         return 0.0
     doubled = min(policy.longest_delay, policy.first_delay * 2.0 ** min(deaths, 32))

@@ -18,11 +18,11 @@ import trio
 
 from supervisor import kernel, marks, trees, trust
 from supervisor.cgroups import open_cgroups
-from supervisor.child import allowed_environment
 from supervisor.lock import Lock, Locked
 from supervisor.logfile import Log
 from supervisor.notify import Notifier
 from supervisor.options import Options
+from supervisor.outfit import allowed_environment
 from supervisor.settings import EX_CONFIG, Resolved, Unresolved, doors_of, resolve
 from supervisor.signals import Asked, serve_signals
 from supervisor.sockets import Doors, UnsafePlace, open_directory

@@ -29,6 +29,7 @@ def serve(fd: int, supervisor: int, targets: dict[str, str]) -> NoReturn:
     kernel.die_with_parent(signal.SIGKILL)
     if os.getppid() != supervisor:
         os._exit(0)
+    os.setsid()  # Ctrl-C at the terminal is for the supervisor, which stops everything in order
     kernel.become_undumpable()
     kernel.set_title("pg-zygote")
     for target in targets.values():

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from supervisor import kernel, marks, trees
-from supervisor.child import allowed_environment
 from supervisor.factory import Birth, Factory, Method, exec_zygote
+from supervisor.outfit import allowed_environment
 from tests.support.spawn_targets import GATEWAY, WORKER, until_dead
 
 

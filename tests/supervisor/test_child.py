@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from supervisor.child import allowed_environment, find_target, rlimits, worker_environment
+from supervisor.child import find_target
 from supervisor.messages import Assign
+from supervisor.outfit import allowed_environment, rlimits, worker_environment
 
 MARK = {"PEERGATE_STATE": "00ff00ff00ff00ff"}
 
@@ -25,7 +26,7 @@ def assign(**changes) -> Assign:
     ("limits", "expected"),
     [
         ({}, {}),
-        ({"memoryBytes": 10**9}, {resource.RLIMIT_AS: (10**9, 10**9)}),
+        ({"memoryBytes": 10**9}, {resource.RLIMIT_AS: (10**9 + 2**30, 10**9 + 2**30)}),
         ({"openFiles": 64}, {resource.RLIMIT_NOFILE: (64, 64)}),
         ({"cpuSeconds": 5}, {resource.RLIMIT_CPU: (5, 7)}),
         ({"pids": 9}, {resource.RLIMIT_NPROC: (9, 9)}),
@@ -33,7 +34,11 @@ def assign(**changes) -> Assign:
     ],
 )
 def test_configured_limits_become_resource_limits_and_cores_are_always_off(limits, expected):
-    assert rlimits(limits) == {resource.RLIMIT_CORE: (0, 0)} | expected
+    assert rlimits(limits, own_uid=True) == {resource.RLIMIT_CORE: (0, 0)} | expected
+
+
+def test_processes_are_not_limited_by_a_uid_that_is_shared():
+    assert resource.RLIMIT_NPROC not in rlimits({"pids": 9}, own_uid=False)
 
 
 def test_only_listed_variables_are_kept():

@@ -114,9 +114,9 @@ def test_exit_78_is_never_retried(unit: Unit):
 @pytest.mark.parametrize(
     ("deaths", "ready_for", "jitter", "delay"),
     [
-        (0, 10.0, 0.5, 0.0),
+        (0, 1.0, 0.5, 0.0),
         (5, 10.0, 0.5, 0.0),
-        (0, 9.9, 0.5, 0.25),
+        (0, 0.9, 0.5, 0.25),
         (0, 0.0, 0.0, 0.2),
         (0, 0.0, 1.0, 0.3),
         (3, 0.0, 0.5, 2.0),

@@ -105,6 +105,7 @@ async def _wait(call: ToolCall, args: SubagentsArgs, picked: list[RunSnapshot] |
 def _outcome(child: RunSnapshot) -> dict[str, Any]:
     outcome: dict[str, Any] = {
         "taskId": child.run_id,
+        "runId": child.run_id,
         "childSessionKey": child.session_key,
         "status": child.status,
         "result": child.text,
