@@ -70,6 +70,7 @@ class Settings:
     stop_seconds: float = 8.0
     cgroup: str = "auto"
     heartbeat_seconds: float = 5.0
+    operator_uids: tuple[int, ...] = ()
     operator_gid: int | None = None
     foreign: bool = False
     uids: UidRange | None = None
@@ -115,6 +116,7 @@ def settings_from(part: dict[str, Any]) -> Settings:
         stop_seconds=part.get("stopSeconds", default.stop_seconds),
         cgroup=part.get("cgroup", default.cgroup),
         heartbeat_seconds=part.get("heartbeatSeconds", default.heartbeat_seconds),
+        operator_uids=tuple((part.get("operators") or {}).get("uids") or ()),
         operator_gid=(part.get("operators") or {}).get("gid"),
         foreign=bool(part.get("foreign")),
         uids=UidRange(uids["first"], uids["count"], uids["gid"]) if uids else None,
@@ -143,6 +145,7 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "supervisor.spawn.method": "spawn_method",
         "supervisor.cgroup": "cgroup",
         "supervisor.uids": "uids",
+        "gateway.unix.operators": "operator_uids",
         "gateway.unix.operatorGroup": "operator_gid",
         "gateway.unix.foreign": "foreign",
         "logging.file": "log_file",
@@ -236,6 +239,6 @@ def doors_of(settings: Settings) -> list[Door]:
     agents_gid = settings.uids.gid if settings.uids is not None else None
     doors = [
         Door("agents", "agents.sock", 0o600 if agents_gid is None else 0o660, agents_gid),
-        Door("operator", "operator.sock", 0o660, settings.operator_gid),
+        Door("operator", "operator.sock", 0o660, settings.operator_gid, uids=settings.operator_uids),
     ]
     return [*doors, Door("foreign", "foreign/operator.sock", 0o666)] if settings.foreign else doors

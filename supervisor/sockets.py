@@ -8,10 +8,12 @@ so that nobody ever finds it half made, and a stale one is replaced in one step.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
 import stat
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +37,8 @@ class Door:
     gid: int | None = None
     directory_mode: int = 0o755
     """Of the subdirectory, if the path names one."""
+    uids: tuple[int, ...] = ()
+    """Who may connect beside owner and group: whom the configuration lets in the file must not keep out."""
 
 
 @dataclass(slots=True)
@@ -182,6 +186,8 @@ def _listen(directory: int, name: str, door: Door) -> socket.socket:
         os.chmod(beside, door.mode, dir_fd=directory)
         if door.gid is not None:
             os.chown(beside, -1, door.gid, dir_fd=directory, follow_symlinks=False)
+        if door.uids:
+            _admit(f"/proc/self/fd/{directory}/{beside}", door)
         listener.setblocking(False)  # shared with whoever accepts: a connection gone before accept must not hold them
         listener.listen(BACKLOG)
         os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -190,6 +196,26 @@ def _listen(directory: int, name: str, door: Door) -> socket.socket:
         _clear(directory, beside)
         raise
     return listener
+
+
+def _admit(path: str, door: Door) -> None:
+    """Let the door's uids connect, by an access control list (acl(5)). Where the file system has none everybody may
+    connect: who comes in is decided behind the door, from the kernel's word, and not by the file."""
+    try:
+        os.setxattr(path, "system.posix_acl_access", access_list(door.mode, door.uids))
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EINVAL):  # EINVAL: a uid our user namespace does not know
+            raise
+        os.chmod(path, door.mode | 0o666)
+
+
+def access_list(mode: int, uids: Sequence[int]) -> bytes:
+    """The mode's three classes, and every uid as much as the owner, as linux/posix_acl_xattr.h lays it out."""
+    owner, group, others = mode >> 6 & 7, mode >> 3 & 7, mode & 7
+    named = [(0x02, owner, uid) for uid in sorted(set(uids))]
+    entries = [(0x01, owner, 2**32 - 1), *named, (0x04, group, 2**32 - 1)]
+    entries += [(0x10, owner | group, 2**32 - 1), (0x20, others, 2**32 - 1)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
 def _clear(directory: int, name: str) -> None:

@@ -40,6 +40,7 @@ def test_every_key_of_the_part_is_read():
         stop_seconds=3,
         cgroup="off",
         heartbeat_seconds=2,
+        operator_uids=(5,),
         operator_gid=7,
         foreign=True,
         uids=UidRange(10, 2, 9),

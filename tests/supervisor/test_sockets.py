@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.sockets import MAX_PATH_BYTES, Door, Doors, UnsafePlace, check_parents, open_directory
+from supervisor.sockets import MAX_PATH_BYTES, Door, Doors, UnsafePlace, access_list, check_parents, open_directory
 
 AGENTS = Door("agents", "agents.sock")
 FOREIGN = Door("foreign", "foreign/operator.sock", mode=0o666)
@@ -177,3 +178,27 @@ def test_a_file_in_a_doors_place_is_not_removed(place):
         Doors.open(str(place), [FOREIGN, AGENTS])
     assert (place / "agents.sock").read_text() == "precious"
     assert not (place / "foreign/operator.sock").exists(), "what was opened before the failure is closed"
+
+
+def test_an_access_list_is_what_the_kernel_reads_back(place):
+    doors = Doors.open(str(place), [Door("operator", "operator.sock", mode=0o660, gid=4242, uids=(70_001, 70_000))])
+    try:
+        path = place / "operator.sock"
+        kept = os.getxattr(path, "system.posix_acl_access")
+        assert kept == access_list(0o660, (70_000, 70_001))
+        assert len(kept) == 4 + 8 * 6, "owner, two uids, group, mask, others"
+        assert (mode_of(path), path.stat().st_gid) == (0o660, 4242)
+    finally:
+        doors.close()
+
+
+def test_where_there_are_no_access_lists_the_file_keeps_nobody_out(place, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "no access lists here")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    doors = Doors.open(str(place), [Door("operator", "operator.sock", mode=0o660, uids=(70_000,))])
+    try:
+        assert mode_of(place / "operator.sock") == 0o666
+    finally:
+        doors.close()
