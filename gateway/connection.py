@@ -203,8 +203,7 @@ class Connection:
     async def _enter(self) -> bool:
         """Let the peer in, or end the connection; whether it is in."""
         verdict = self._count_in(self._verdict)
-        refused = isinstance(verdict, Refused)
-        request = await self._first_request(REFUSAL_SECONDS if refused else HELLO_DEADLINE_MS / 1000)
+        request = await self._first_request(verdict)
         if isinstance(verdict, Refused):
             self._turn_away(verdict, request)
         elif request is not None:
@@ -223,14 +222,16 @@ class Connection:
             return Refused(CloseReason.TOO_MANY_CONNECTIONS, str(error), code="UNAVAILABLE")
         return verdict
 
-    async def _first_request(self, seconds: float) -> Request | None:
-        """The first request; None when there was none in time, or the peer hung up (then the connection is ending)."""
-        with trio.move_on_after(seconds):
+    async def _first_request(self, verdict: Verdict) -> Request | None:
+        """The first request; None when there was none in time, or the peer hung up. Then the connection is ending,
+        unless the peer is refused: that is the reason it ends for, however soon it hangs up."""
+        refused = isinstance(verdict, Refused)
+        with trio.move_on_after(REFUSAL_SECONDS if refused else HELLO_DEADLINE_MS / 1000):
             # One frame only: what follows it may be larger than a hello and is read after the peer has been let in.
             bodies = await self._link.receive(1)
             if bodies:
                 return decode_request(bodies[0])
-            if not isinstance(self._verdict, Refused):
+            if not refused:
                 self._end_of_file()
         return None
 
