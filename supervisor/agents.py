@@ -273,19 +273,20 @@ class Agents:
     def _count_end(self, worker: Worker, end: Exit) -> None:
         entry = worker.entry
         died = not worker.asked and end.code != 0
-        why = f": {worker.reason}" if worker.reason else ""
+        reason = worker.reason or (f"its last words: {worker.last_words}" if died and worker.last_words else "")
+        why = f": {reason}" if reason else ""
         self.around.log.write(
             "error" if died else "info", "supervisor", f"{worker.name} ended: {describe(end)}{why}", **worker.fields
         )
         code = 255 if end == Exit() else end.code
-        self.tell(Exited(entry.spawn, entry.agent, entry.session, code, end.signal, worker.reason))
+        self.tell(Exited(entry.spawn, entry.agent, entry.session, code, end.signal, reason))
         if died and self.quarantine.died(entry.agent, trio.current_time()):
-            reason = f"{self.quarantine.held[entry.agent]}; the last: {describe(end)}{why}"
-            fix = f"""mend it, then: peergate call agents.release '{{"agentId":"{entry.agent}"}}'"""
-            self.around.log.error(f"agent {entry.agent} is in quarantine: {reason}", agent=entry.agent, fix=fix)
-            self.tell(Quarantined(entry.agent, True, reason))
+            held = f"{self.quarantine.held[entry.agent]}; the last: {describe(end)}{why}"
+            fix = f"mend it, then: peergate agents release {entry.agent}"
+            self.around.log.error(f"agent {entry.agent} is in quarantine: {held}", agent=entry.agent, fix=fix)
+            self.tell(Quarantined(entry.agent, True, held))
             self.tell(
-                Notice("error", "AGENT_QUARANTINED", f"agent {entry.agent}: {reason}", agent=entry.agent, fix=fix)
+                Notice("error", "AGENT_QUARANTINED", f"agent {entry.agent}: {held}", agent=entry.agent, fix=fix)
             )
 
     async def _sample(self) -> None:

@@ -28,6 +28,7 @@ from supervisor.watch import abort_then_kill, wait_for_silence
 
 MISSED_BEATS = 3
 DRAIN_SECONDS = 0.5
+LAST_WORDS_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Around:
 @dataclass(eq=False)
 class Worker:
     """One worker process. `asked`: its end was asked for, so it is no death; `reason` goes into Exited. `printed` is
-    bytes of output."""
+    bytes of output, `last_words` its last line: of a traceback that is the error."""
 
     entry: Entry
     settings: AgentSettings
@@ -54,6 +55,7 @@ class Worker:
     asked: bool = False
     reason: str = ""
     printed: int = 0
+    last_words: str = ""
     ended: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -152,6 +154,7 @@ class Worker:
         log, fields = self.around.log, self.fields
 
         def emit(text: str) -> None:
+            self.last_words = text[:LAST_WORDS_CHARS] if text.strip() else self.last_words
             record = record_of(text) or {"level": "info", "msg": text}
             more = {name: value for name, value in record.items() if name not in ("ts", "level", "logger", "msg")}
             log.write(record["level"], "agent", record["msg"], **{**more, **fields})  # nobody speaks as another

@@ -34,7 +34,9 @@ acting = click.option("--session-key", "acting_as", metavar="SESSION", help="Act
 )
 @click.argument("target", required=False)
 @click.argument("message", required=False)
+@click.option("--agent", help="Instead of TARGET: this agent's main session.")
 @click.option("--label", help="Instead of TARGET: the session with this label.")
+@click.option("--message", "-m", "given", help="Instead of MESSAGE.")
 @click.option(
     "--timeout", type=click.IntRange(0, 86_400), default=30, show_default=True, help="Seconds to wait for the reply."
 )
@@ -45,7 +47,9 @@ def send(
     run: Invocation,
     target: str | None,
     message: str | None,
+    agent: str | None,
     label: str | None,
+    given: str | None,
     timeout: int,
     no_wait: bool,
     to_the_end: bool,
@@ -54,10 +58,11 @@ def send(
     """Send MESSAGE (- reads it from standard input) to TARGET, an agent or a session, and print the reply.
 
     --json prints the result of the session tool sessions_send as it is; with --wait, that of agent.wait."""
-    if label is not None and target is not None and message is None:
-        target, message = None, target
-    if (target is None) == (label is None) or message is None:
-        raise Usage('say whom and what: peergate send scout "hello"')
+    words = [word for word in (target, message, given) if word is not None]
+    named = [name for name in (agent, label) if name is not None]
+    if len(named) > 1 or len(words) != (1 if named else 2):
+        raise Usage('say whom and what, each once: peergate send scout "hello"')
+    target, message = (agent if named else words[0]), words[-1]
     text = sys.stdin.read() if message == "-" else message
     if to_the_end:
         _turn(run, target, text)
