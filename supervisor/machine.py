@@ -56,8 +56,8 @@ class Policy:
     kill_again: float = 1.0
     quick_after: float = 1.0
     forget_after: float = 60.0
-    first_delay: float = 0.25
-    longest_delay: float = 30.0
+    first_delay: float = 0.1
+    longest_delay: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

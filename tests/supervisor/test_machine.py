@@ -116,13 +116,13 @@ def test_exit_78_is_never_retried(unit: Unit):
     [
         (0, 1.0, 0.5, 0.0),
         (5, 10.0, 0.5, 0.0),
-        (0, 0.9, 0.5, 0.25),
-        (0, 0.0, 0.0, 0.2),
-        (0, 0.0, 1.0, 0.3),
-        (3, 0.0, 0.5, 2.0),
-        (7, 0.0, 0.5, 30.0),
-        (7, 0.0, 1.0, 36.0),
-        (10**6, 0.0, 0.0, 24.0),
+        (0, 0.9, 0.5, 0.1),
+        (0, 0.0, 0.0, 0.08),
+        (0, 0.0, 1.0, 0.12),
+        (3, 0.0, 0.5, 0.8),
+        (7, 0.0, 0.5, 5.0),
+        (7, 0.0, 1.0, 6.0),
+        (10**6, 0.0, 0.0, 4.0),
     ],
 )
 def test_the_delay_after_a_death(deaths: int, ready_for: float, jitter: float, delay: float):
@@ -146,7 +146,7 @@ def test_a_unit_that_never_gets_ready_is_tried_for_ever_and_ever_more_slowly():
         now = unit.due
         unit, _ = step(unit, Event.DUE, now, POLICY)
     assert delays == sorted(delays)
-    assert delays[-1] == 30.0
+    assert delays[-1] == 5.0
 
 
 class World:

@@ -19,9 +19,9 @@ import trio
 
 from supervisor import kernel, marks, trees
 from supervisor.channel import receive_blocking, send_blocking
-from supervisor.child import allowed_environment
 from supervisor.factory import Birth, Factory, exec_zygote
 from supervisor.messages import Assign, Beat
+from supervisor.outfit import allowed_environment
 
 WORKER = "tests.support.spawn_targets:run_code"
 GATEWAY = "tests.support.spawn_targets:run_gateway"
