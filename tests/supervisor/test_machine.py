@@ -142,7 +142,7 @@ def test_a_unit_that_never_gets_ready_is_tried_for_ever_and_ever_more_slowly():
         unit, _ = step(unit, Event.EXITED, now, POLICY, code=1)
         assert unit.phase is Phase.BACKOFF
         assert unit.due is not None
-        delays.append(unit.due - now)
+        delays.append(round(unit.due - now, 6))
         now = unit.due
         unit, _ = step(unit, Event.DUE, now, POLICY)
     assert delays == sorted(delays)
