@@ -17,7 +17,6 @@ calls it makes in the same way get the answers recorded the first time, so nothi
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any, Protocol
 
 from agentproc.inbox import Announce, Inbox, announce_in
 from gateway.protocol.keys import main_key, parse_key
+from supervisor.crashpoints import wall_clock
 
 NO_REPLY = "NO_REPLY"
 """A reply that is exactly this is kept in the transcript and announced to nobody."""
@@ -135,7 +135,7 @@ class Context:
     @property
     def seconds_left(self) -> float | None:
         """Until the deadline; None when there is none."""
-        return None if self.deadline is None else self.deadline - time.time()
+        return None if self.deadline is None else self.deadline - wall_clock()
 
     async def say(self, text: str) -> None:
         """Tell progress while the turn goes on: whoever watches sees it at once. Never waits for the gateway; when that

@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 import logging
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from agentproc.runtimes.base import Runtime, TurnFailed, TurnTimedOut
 from agentproc.uplink import Uplink
 from gateway.client import CallFailed
 from gateway.protocol.calls.worker import Assignment, Mail
+from supervisor.crashpoints import crashpoint, wall_clock
 
 _log = logging.getLogger("agentproc.turn")
 
@@ -101,7 +101,9 @@ class Turn:
         """Call a tool; the key makes a repeated call the same call. Raises ToolRefused."""
         args = canonical(args)
         call = {"name": tool, "args": args, "idempotencyKey": self._journal.key(tool, args)}
+        crashpoint("worker.call.before")
         result: dict[str, Any] = await self._ask("tools.invoke", call)
+        crashpoint("worker.call.after")
         if did_nothing(tool, result):
             self._journal.forget(tool, args)
         return result
@@ -142,7 +144,7 @@ class Turn:
         return outcome
 
     async def _attempt(self, runtime: Runtime) -> Outcome | None:
-        left = math.inf if self._deadline is None else self._deadline - time.time()
+        left = math.inf if self._deadline is None else self._deadline - wall_clock()
         self._scope.deadline = trio.current_time() + left
         try:
             with self._scope:
@@ -186,11 +188,13 @@ class Turn:
             return
         last = batch.seq + len(batch.events) - 1
         report = {"runId": self.run_id, "attempt": self.attempt, "seq": batch.seq, "events": batch.events}
+        crashpoint("worker.emit.before")
         try:
             await self._uplink.call("worker.emit", report)
         except CallFailed as failed:
             # The gateway will never take these; what they told is lost, the run is not.
             _log.error("%d progress events refused: %s", len(batch.events), failed)
+        crashpoint("worker.emit.after")
         self.outbox.acknowledge(last)
         self.outbox.say_what_was_dropped(now_ms())
 
@@ -214,4 +218,4 @@ def speakable(text: str) -> str:
 
 def now_ms() -> float:
     """Milliseconds since the epoch."""
-    return time.time() * 1000
+    return wall_clock() * 1000

@@ -22,6 +22,7 @@ from gateway.client import CallFailed, Client
 from gateway.protocol.calls.worker import Assignment, Mail
 from gateway.protocol.frames import Event
 from gateway.protocol.keys import parse_key
+from supervisor.crashpoints import crashpoint
 
 _log = logging.getLogger("agentproc.worker")
 
@@ -108,8 +109,10 @@ class Worker:
             "runId": turn.run_id, "attempt": turn.attempt, "status": outcome.status, "text": outcome.text,
             "error": outcome.error, "unread": turn.inbox.unread(),
         }  # fmt: skip
+        crashpoint("worker.finish.before")
         try:
             await self._uplink.call("worker.finish", report, patience=FINISH_PATIENCE)
+            crashpoint("worker.finish.after")
         except CallFailed as failed:
             # The run was ended without us (aborted, timed out, given to another attempt): what it came to is not
             # wanted.

@@ -23,6 +23,7 @@ from gateway.protocol.calls.row import Row
 from gateway.protocol.errors import ErrorShape, Refusal, forbidden, invalid, unavailable
 from gateway.protocol.frames import MALFORMED, Request
 from gateway.protocol.limits import MAX_IN_FLIGHT
+from supervisor.crashpoints import crashpoint
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -87,7 +88,7 @@ class Call:
 
     def answer_now(self, payload: object) -> None:
         """The first answer of a method that answers twice; what the handler returns is the second."""
-        self.connection.respond(self.id, payload)
+        _answer(self.connection, self.id, payload)
 
 
 Handler = Callable[[Call], Any]
@@ -135,7 +136,7 @@ class Router:
                 _reserve(peer, request.id)
                 peer.start(lambda: self._run(entry, call), patient=entry.row.waits)
             else:
-                peer.respond(request.id, entry.handler(call))
+                _answer(peer, request.id, entry.handler(call))
         except Refusal as refusal:
             self._refuse(peer, request.method, request.id, refusal)
         except Exception as error:
@@ -144,7 +145,7 @@ class Router:
     async def _run(self, entry: _Entry, call: Call) -> None:
         peer = call.connection
         try:
-            peer.respond(call.id, await entry.handler(call))
+            _answer(peer, call.id, await entry.handler(call))
         except Refusal as refusal:
             self._refuse(peer, entry.row.name, call.id, refusal)
         except Exception as error:
@@ -205,6 +206,12 @@ def note_of(who: Principal, code: str, message: str, *, method: str = "", detail
     return RefusalNote(
         code, message, who.name, who.door, who.uid, who.pid, who.agent, who.session, method=method, detail=detail
     )
+
+
+def _answer(peer: Peer, id: str, payload: object) -> None:
+    crashpoint("gateway.answer.before")
+    peer.respond(id, payload)
+    crashpoint("gateway.answer.after")
 
 
 def _allowed(row: Row, principal: Principal) -> bool:

@@ -17,6 +17,10 @@ def main() -> None:
     options = parse_options(sys.argv[1:])
     if options.ready_fd is not None:
         os.set_inheritable(options.ready_fd, False)
+    if options.crash_points is not None:
+        from supervisor.crashpoints import attach
+
+        attach(options.crash_points)
     os.chdir("/")
     os.umask(0o077)
     # It works while we import what we need ourselves. Who waits for the lock reads the configuration when it has it.

@@ -17,6 +17,7 @@ import trio
 from supervisor import kernel, trees
 from supervisor.cgroups import Cgroup, Cgroups
 from supervisor.channel import ChannelFull
+from supervisor.crashpoints import crashpoint
 from supervisor.factory import Birth, BirthFailed
 from supervisor.keeper import describe, reaped, terminate
 from supervisor.limits import SAMPLE_SECONDS
@@ -157,7 +158,9 @@ class Agents:
             )
             answer(SpawnFailed(request.id, str(error), quarantined=held, retry_ms=RETRY_MS))
         else:
+            crashpoint("supervisor.spawned.before")
             answer(Spawned(request.id, worker.entry.spawn, worker.entry.pid, worker.entry.start))
+            crashpoint("supervisor.spawned.after")
         finally:
             self._starting.pop(request.session).set()
 
@@ -229,6 +232,7 @@ class Agents:
         """Tell a born process who it is; its cgroup first, so that nothing it starts is outside."""
         cgroup = self._enter_cgroup(entry, settings)
         now = trio.current_time()
+        crashpoint("supervisor.assign.before")
         entry.channel.send_nowait(
             Assign(
                 spawn=entry.spawn,
@@ -246,6 +250,7 @@ class Agents:
                 heartbeat_seconds=self.settings.heartbeat_seconds,
             )
         )
+        crashpoint("supervisor.assign.after")
         return Worker(entry, settings, self.settings, self.around, cgroup, last_beat=now)
 
     def _enter_cgroup(self, entry: Entry, settings: AgentSettings) -> Cgroup | None:
@@ -279,15 +284,15 @@ class Agents:
             "error" if died else "info", "supervisor", f"{worker.name} ended: {describe(end)}{why}", **worker.fields
         )
         code = 255 if end == Exit() else end.code
+        crashpoint("supervisor.exited.before")
         self.tell(Exited(entry.spawn, entry.agent, entry.session, code, end.signal, reason))
+        crashpoint("supervisor.exited.after")
         if died and self.quarantine.died(entry.agent, trio.current_time()):
             held = f"{self.quarantine.held[entry.agent]}; the last: {describe(end)}{why}"
             fix = f"mend it, then: peergate agents release {entry.agent}"
             self.around.log.error(f"agent {entry.agent} is in quarantine: {held}", agent=entry.agent, fix=fix)
             self.tell(Quarantined(entry.agent, True, held))
-            self.tell(
-                Notice("error", "AGENT_QUARANTINED", f"agent {entry.agent}: {held}", agent=entry.agent, fix=fix)
-            )
+            self.tell(Notice("error", "AGENT_QUARANTINED", f"agent {entry.agent}: {held}", agent=entry.agent, fix=fix))
 
     async def _sample(self) -> None:
         """Look at everybody who has limits, every SAMPLE_SECONDS."""

@@ -29,6 +29,7 @@ from typing import NoReturn
 
 from supervisor import kernel, marks
 from supervisor.channel import receive_blocking, send_blocking
+from supervisor.crashpoints import attach
 from supervisor.messages import Assign, Born
 from supervisor.outfit import rlimits, worker_environment
 
@@ -274,6 +275,8 @@ def _weigh_down_later(file: int) -> None:
 
 def _parse(arguments: list[str]) -> Birthplace:
     values = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    if "--crash-points" in values:
+        attach(int(values["--crash-points"]))
     return Birthplace(
         kind=values["--kind"],
         supervisor=int(values["--supervisor"]),

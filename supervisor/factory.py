@@ -18,6 +18,7 @@ import trio
 from supervisor import channel as channels
 from supervisor import kernel
 from supervisor.channel import Channel
+from supervisor.crashpoints import descriptor
 from supervisor.messages import FactoryReady, Fork, Forked, ForkFailed
 
 Method = Literal["zygote", "exec"]
@@ -75,6 +76,9 @@ def exec_python(module: str, arguments: list[str], environment: Mapping[str, str
         (os.POSIX_SPAWN_DUP2, writable, 2),
         (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
     ]
+    if (table := descriptor()) is not None:
+        argv += ["--crash-points", "4"]
+        actions.append((os.POSIX_SPAWN_DUP2, table, 4))
     try:
         # Not subprocess: a Popen object nobody waits for reaps its process behind our back (subprocess._cleanup).
         pid = os.posix_spawn(

@@ -30,6 +30,7 @@ class Options:
     overrides: tuple[str, ...] = ()
     ready_fd: int | None = None
     wait: bool = False
+    crash_points: int | None = None
     targets: Targets = field(default_factory=Targets)
 
 
@@ -44,6 +45,7 @@ def parse_options(arguments: list[str]) -> Options:
     parser.add_argument("--wait", action="store_true", help="wait for the lock of the state directory")
     parser.add_argument("--worker", default=WORKER_TARGET, help="what a worker runs, module:function")
     parser.add_argument("--gateway", default=GATEWAY_TARGET, help="what the gateway runs, module:function")
+    parser.add_argument("--crash-points", type=int, help=argparse.SUPPRESS)
     found = parser.parse_args(arguments)
     return Options(
         runtime_dir=os.path.abspath(found.runtime_dir),
@@ -52,5 +54,6 @@ def parse_options(arguments: list[str]) -> Options:
         overrides=tuple(found.overrides),
         ready_fd=found.ready_fd,
         wait=found.wait,
+        crash_points=found.crash_points,
         targets=Targets(found.worker, found.gateway),
     )

@@ -18,6 +18,7 @@ from typing import NoReturn
 from supervisor import kernel
 from supervisor.channel import close_all, receive_blocking, send_blocking
 from supervisor.child import Birthplace, become, find_target, rehearse
+from supervisor.crashpoints import attach, crashpoint
 from supervisor.messages import BadMessage, FactoryReady, Fork, Forked, ForkFailed
 
 REHEARSALS = 3
@@ -81,6 +82,7 @@ def _serve_one(channel: socket.socket, supervisor: int, targets: dict[str, str])
         raise RuntimeError("an imported target started a thread: the zygote must have one only")
     sys.stdout.flush()
     sys.stderr.flush()
+    crashpoint("zygote.fork.before")
     try:
         forked = os.fork()
     except OSError as error:
@@ -95,6 +97,7 @@ def _be_intermediate(channel: socket.socket, request: Fork, descriptors: list[in
     """Fork the child and hand it over. Lives until the supervisor has the pidfd, or is gone."""
     lifeline, output, acknowledgement = descriptors
     signal.set_wakeup_fd(-1)
+    crashpoint("zygote.fork.between")
     try:
         forked = os.fork()
         if forked == 0:
@@ -104,7 +107,9 @@ def _be_intermediate(channel: socket.socket, request: Fork, descriptors: list[in
         os.close(lifeline)
         os.close(output)
         pidfd = os.pidfd_open(forked)  # our unreaped child: the number cannot mean another process
+        crashpoint("zygote.handover.before")
         send_blocking(channel, Forked(id=request.id, pid=forked), [pidfd])
+        crashpoint("zygote.handover.after")
         os.read(acknowledgement, 1)
     except OSError as error:
         send_blocking(channel, ForkFailed(id=request.id, error=str(error)))
@@ -115,6 +120,8 @@ def _be_intermediate(channel: socket.socket, request: Fork, descriptors: list[in
 def main(arguments: list[str]) -> NoReturn:
     """Read the command line and serve."""
     values = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    if "--crash-points" in values:
+        attach(int(values["--crash-points"]))
     targets = {"worker": values["--worker"], "gateway": values["--gateway"]}
     serve(int(values["--fd"]), int(values["--supervisor"]), targets)
 

@@ -5,7 +5,6 @@ Owns the bundle `Services`; `open_services` is the only way to get one."""
 from __future__ import annotations
 
 import importlib.metadata
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from gateway.services.runs import Runs
 from gateway.services.sessions import Sessions
 from gateway.services.workers import Workers
 from gateway.store.database import Database, open_database
+from supervisor.crashpoints import wall_clock
 
 DATABASE = "peergate.db"
 
@@ -74,7 +74,7 @@ class Services:
 
 def wall_ms() -> float:
     """Milliseconds since the epoch."""
-    return time.time() * 1000
+    return wall_clock() * 1000
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from gateway.services.lanes import lane_of
 from gateway.services.run_state import Event, State, next_state
 from gateway.store import mailbox, runs, sessions
 from gateway.store.runs import RunRecord
+from supervisor.crashpoints import crashpoint
 
 _SESSION_STATUS = {
     State.DONE: "done",
@@ -164,6 +165,7 @@ def _announce(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change
     target = sessions.get(db, parent) if parent else None
     if target is None or announce.is_silent(run) or runs.get(db, announce.announce_id(run.id)):
         return []
+    crashpoint("gateway.announce.before")
     text, provenance = announce.announcement(run)
     told = runs.insert(
         db,
@@ -172,7 +174,9 @@ def _announce(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change
         sender=run.session, label=run.label, task_name=run.task_name, created_at=now,
     )  # fmt: skip
     sessions.update(db, target.key, updated_at=now)
-    return [place(db, told, target.spawned_by or target.key, text, provenance, now, steer=True)]
+    placed = place(db, told, target.spawned_by or target.key, text, provenance, now, steer=True)
+    crashpoint("gateway.announce.after")
+    return [placed]
 
 
 def _end_children(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:

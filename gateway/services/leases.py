@@ -20,6 +20,7 @@ from gateway.services.run_state import HELD, Event, State, next_state
 from gateway.services.workers import Seat
 from gateway.store import runs
 from gateway.store.runs import RunEvent
+from supervisor.crashpoints import crashpoint
 
 MAX_STATE_BYTES = 256 * 1024
 _FINISHES = {
@@ -62,7 +63,9 @@ class Leases:
     async def _lease(self, seat: Seat, run_id: str) -> Assignment | None:
         now = self._engine.clock()
         timeout = self._engine.settings.agents.defaults.timeout_seconds
-        return await self._engine.commit(lambda db: turns.lease(db, run_id, seat.holder, now, timeout))
+        leased = await self._engine.commit(lambda db: turns.lease(db, run_id, seat.holder, now, timeout))
+        crashpoint("gateway.lease.after")
+        return leased
 
     def _is_held(self, seat: Seat) -> bool:
         """Whether the run in the worker's hands is still its own. If not, asking for the next one lets go of it."""

@@ -16,6 +16,7 @@ import trio
 from gateway.control import SpawnRefused
 from gateway.services.ports import Peer, Publisher, Supervisor, WorkerIdentity
 from gateway.services.turns import Holder
+from supervisor.crashpoints import crashpoint
 from supervisor.messages import Exited
 
 log = logging.getLogger("gateway.workers")
@@ -188,6 +189,7 @@ class Workers:
         tries = 0
         while session not in self._by_session:
             try:
+                crashpoint("gateway.spawn.before")
                 born = await self._supervisor.spawn(agent, session)
             except SpawnRefused as refusal:
                 coming.cause = refusal.reason

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.store.faults import EpochLost, refusal_of
+from supervisor.crashpoints import crashpoint
 
 MAX_BATCH = 256
 """Jobs in one transaction: enough to amortise the flush (28 times measured), few enough that nobody waits long."""
@@ -98,7 +99,9 @@ class Writer:
                 raise EpochLost(f"a newer gateway has opened the database; this one was epoch {self._epoch}")
             for entry in batch:
                 self._do_one(entry)
+            crashpoint("gateway.commit.before")
             connection.execute("COMMIT")
+            crashpoint("gateway.commit.after")
         except (sqlite3.Error, EpochLost) as error:
             # Nothing of the batch is on disk, not even what seemed to succeed.
             if connection.in_transaction:
