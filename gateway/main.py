@@ -2,8 +2,9 @@
 
 Order of starting: Take and Live from the supervisor, database and services, doors, Ready. Order of stopping (Retire or
 SIGTERM): no more accepting, `shutdown` told, calls in progress answered, connections ended, services and database
-closed, Retired, exit 0. Exit codes: 0 retired; 70 the supervisor is gone or we broke; 75 a newer gateway has the
-database; 78 the configuration we were given cannot be read."""
+closed, Retired, exit 0. Exit codes: 0 retired; 70 the supervisor is gone or we broke; 74 the disk does not let us start
+now; 75 a newer gateway has the database; 78 the configuration or the database we were given cannot be used, and
+starting again would not change that."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ import msgspec
 import trio
 
 from gateway.auth.facts import PeerFacts, Policy
-from gateway.auth.principal import Kind, Refusal, Verdict
+from gateway.auth.principal import Kind, Principal, Refusal, Verdict
 from gateway.config import Resolved
 from gateway.connection import Connection
 from gateway.control import SupervisorGone, SupervisorLink, Taken, read_memfd
@@ -31,12 +32,12 @@ from gateway.hello import Greeter
 from gateway.house import House
 from gateway.listen.unix import UnixDoor
 from gateway.logs import set_level, start_logging
-from gateway.protocol.limits import TICK_INTERVAL_MS
+from gateway.protocol.limits import FLOOD_CONNECTS, TICK_INTERVAL_MS
 from gateway.registry import Registry
 from gateway.router import Router
 from gateway.services import Services, open_services
 from gateway.services.events import Hub, Member
-from gateway.store.faults import EpochLost
+from gateway.store.faults import EpochLost, Unusable, Unwilling
 from supervisor.messages import Beat, Drain, Exited, Notice, Quarantined, Ready, Reload, Retire, Retired
 
 _log = logging.getLogger("gateway.main")
@@ -46,7 +47,7 @@ WEIGH_EVERY = 30
 """Beats between two looks at our own memory: the kernel walks every page for it."""
 STOP_SECONDS = 3.0
 """From the request to retire until what is left is cut off."""
-EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 70, 75, 78
+EX_SOFTWARE, EX_IOERR, EX_TEMPFAIL, EX_CONFIG = 70, 74, 75, 78
 
 
 def run(control: socket.socket) -> None:
@@ -70,10 +71,24 @@ async def _main(control: socket.socket) -> int:
     except* msgspec.DecodeError as error:
         _log.error("the configuration cannot be read", extra={"error": str(error.exceptions[0])})
         code = EX_CONFIG
+    except* Unusable as unusable:
+        _log.error(str(_first(unusable)))
+        code = EX_CONFIG
+    except* Unwilling as unwilling:
+        _log.error(str(_first(unwilling)))
+        code = code or EX_IOERR
     except* Exception:
         _log.exception("the gateway broke")
         code = code or EX_SOFTWARE
     return code
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first of what may be nested."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _serve_until_told(link: SupervisorLink, terminations: AsyncIterator[int]) -> None:
@@ -117,7 +132,7 @@ class Gateway:
         self._stop = stop
         self._stop_reason = "SIGTERM"
         self._hub = Hub()
-        self._registry = Registry()
+        self._registry = Registry(self._flooded)
         self._started = time.monotonic()
 
     async def serve(self, background: trio.Nursery) -> None:
@@ -168,6 +183,12 @@ class Gateway:
         return House(
             router, greeter, self._hub, self._registry, self._link.claim, joined, left, refused, self._uptime_ms
         )
+
+    def _flooded(self, principal: Principal) -> None:
+        """An agent that connects without end is held until an operator has looked at it."""
+        why = f"{principal.name} was turned away {FLOOD_CONNECTS} times and went on connecting"
+        _log.error("connection flood", extra={"who": principal.name, "agent": principal.agent})
+        self._link.hold(principal.agent, True, why)
 
     def _uptime_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)

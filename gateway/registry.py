@@ -6,6 +6,7 @@ ends its connections, and only the newest ticketed connection of a worker stays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.auth.principal import Kind, Principal
@@ -13,6 +14,7 @@ from gateway.protocol.errors import CloseReason
 from gateway.protocol.limits import (
     CONNECT_BURST,
     CONNECTS_PER_SECOND,
+    FLOOD_CONNECTS,
     MAX_CONNECTIONS_PER_PRINCIPAL,
     MAX_OPERATOR_CONNECTIONS,
 )
@@ -35,12 +37,14 @@ class TooMany(Exception):
 
 
 class _Budget:
-    """One budget: its connections, and a token bucket of connects. Time is an argument, in seconds."""
+    """One budget: its connections, a token bucket of connects, and how many were turned away since it was last idle.
+    Time is an argument, in seconds."""
 
     def __init__(self, limit: int, now: float) -> None:
         self.limit = limit
         self.members: set[Ending] = set()
         self.tokens = float(CONNECT_BURST)
+        self.turned_away = 0
         self.filled_at = now
 
     def take_token(self, now: float) -> bool:
@@ -57,9 +61,11 @@ class _Budget:
 
 
 class Registry:
-    """All connections that know who they are."""
+    """All connections that know who they are. `flooded` is told once when a worker or what it started has been turned
+    away FLOOD_CONNECTS times: whoever takes no for an answer so badly is broken or hostile."""
 
-    def __init__(self) -> None:
+    def __init__(self, flooded: Callable[[Principal], None] = lambda principal: None) -> None:
+        self._flooded = flooded
         self._budgets: dict[str, _Budget] = {}
         self._workers: dict[str, Ending] = {}
         self._retiring = False
@@ -75,13 +81,17 @@ class Registry:
             operator = principal.kind is Kind.OPERATOR
             limit = MAX_OPERATOR_CONNECTIONS if operator else MAX_CONNECTIONS_PER_PRINCIPAL
             budget = self._budgets[principal.budget] = _Budget(limit, now)
+        why = None
         if len(budget.members) >= budget.limit:
-            raise TooMany(f"{budget.limit} connections are open for {principal.name}; close one first")
+            why = f"{budget.limit} connections are open for {principal.name}; close one first"
         # Operators are not slowed down: a flood of theirs is theirs to stop, and 10,000 may come back at once.
-        if principal.kind is not Kind.OPERATOR and not budget.take_token(now):
-            raise TooMany(
-                f"{principal.name} connects more than {CONNECTS_PER_SECOND} times a second; keep one connection"
-            )
+        elif principal.kind is not Kind.OPERATOR and not budget.take_token(now):
+            why = f"{principal.name} connects more than {CONNECTS_PER_SECOND} times a second; keep one connection"
+        if why is not None:
+            budget.turned_away += 1
+            if budget.turned_away == FLOOD_CONNECTS and principal.bound:
+                self._flooded(principal)
+            raise TooMany(why)
         budget.members.add(connection)
         if self._retiring:
             connection.retire()

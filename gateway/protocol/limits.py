@@ -41,6 +41,8 @@ CONNECTS_PER_SECOND = 50
 """How often one worker with its tools may connect, lasting."""
 CONNECT_BURST = 200
 """How often it may at once."""
+FLOOD_CONNECTS = 2000
+"""Connections of one worker and its tools that may be turned away; then its agent is put in quarantine."""
 MAX_UNGREETED_PER_DOOR = 512
 """Connections of one door that have not been greeted yet; when there are as many, that door stops accepting for a
 while."""

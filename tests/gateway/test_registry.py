@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from gateway.protocol.errors import CloseReason
-from gateway.protocol.limits import CONNECT_BURST, CONNECTS_PER_SECOND, MAX_CONNECTIONS_PER_PRINCIPAL
+from gateway.protocol.limits import (
+    CONNECT_BURST,
+    CONNECTS_PER_SECOND,
+    FLOOD_CONNECTS,
+    MAX_CONNECTIONS_PER_PRINCIPAL,
+)
 from gateway.registry import Registry, TooMany
 from tests.support.doors import operator, tool, worker
 
@@ -60,6 +67,17 @@ def test_connecting_again_and_again_is_slowed_down():
         come_and_go(1.0)
     with pytest.raises(TooMany):
         come_and_go(1.0)
+
+
+def test_who_is_turned_away_and_never_stops_is_told_about_once():
+    floods: list[str] = []
+    registry = Registry(lambda principal: floods.append(principal.agent))
+    for _ in range(CONNECT_BURST + 2 * FLOOD_CONNECTS):
+        with contextlib.suppress(TooMany):
+            connection = Recorded()
+            registry.enter(connection, tool(), 0.0)
+            registry.leave(connection, tool())
+    assert floods == [tool().agent]
 
 
 def test_operators_may_come_back_all_at_once():
