@@ -87,7 +87,7 @@ def test_five_deaths_in_a_minute_are_quarantine_for_that_agent_alone_until_it_is
         assert system.wait_for_note("Exited", spawn=worker["spawn"])["code"] == 3
     refused = system.spawn("crash")
     assert (refused["t"], refused["quarantined"]) == ("SpawnFailed", True)
-    assert "agents.release" in system.wait_for_note("Notice", code="AGENT_QUARANTINED")["fix"]
+    assert "peergate agents release crash" in system.wait_for_note("Notice", code="AGENT_QUARANTINED")["fix"]
     assert eventually(lambda: system.status()["agents"]["crash"]["quarantined"])
     assert system.spawn("wait")["t"] == "Spawned"
     system.ask("hold", agent="crash", on=False, reason="mended")
