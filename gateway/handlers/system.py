@@ -22,7 +22,7 @@ def health(call: Call) -> Health:
     services = call.services
     now = services.clock()
     return Health(
-        ok=not services.database.broken.is_set(),
+        ok=services.database.trouble is None and not services.database.broken.is_set(),
         ts=round(now),
         uptime_ms=round(now - services.info.started_ms),
         version=services.info.version,
@@ -34,7 +34,7 @@ def health(call: Call) -> Health:
         runs=services.runs.counts(),
         workers=services.workers.connected(),
         connections=_counted(services, "connections", 0),
-        database={"commits": services.database.commits},
+        database=services.database.facts(),
     )
 
 

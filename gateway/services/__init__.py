@@ -24,7 +24,7 @@ from gateway.services.refusals import Refusals
 from gateway.services.runs import Runs
 from gateway.services.sessions import Sessions
 from gateway.services.workers import Workers
-from gateway.store.database import Database, open_database
+from gateway.store.database import OPEN_SECONDS, Database, open_database
 from supervisor.crashpoints import wall_clock
 
 DATABASE = "peergate.db"
@@ -95,9 +95,11 @@ async def open_services(
     `services.reload`,
     `services.drain`. A database that a newer gateway has taken, or that memory could not follow, ends the block with
     that error."""
-    async with open_database(state_dir / DATABASE) as database:
+    first = generation == 1  # later ones follow a gateway that died; the file was looked through before
+    async with open_database(state_dir / DATABASE, thorough=first, patience=OPEN_SECONDS) as database:
         async with trio.open_nursery() as nursery:
             engine = Engine(database, settings, link, hub, clock, nursery)
+            database.on_trouble = engine.disk_changed
             nursery.start_soon(_fail_when_broken, database)
             nursery.start_soon(engine.timers.serve)
             nursery.start_soon(keep_house, engine)

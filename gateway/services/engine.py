@@ -175,12 +175,20 @@ class Engine:
     # --- starting -----------------------------------------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Start every run that may start."""
-        if self.draining is None:
+        """Start every run that may start. None does while the disk takes no lease."""
+        if self.draining is None and self.database.trouble is None:
             for run_id in self.lanes.start():
                 run = self._on_board(run_id)
                 assert run is not None, f"{run_id} was in the lanes and is not on the board"
                 self._start(run)
+
+    def disk_changed(self, trouble: Refusal | None) -> None:
+        """The disk refuses to store from now on, or stores again."""
+        if trouble is not None:
+            self.news.notice("error", "STORAGE", trouble.shape.message, fix="free some space; see peergate health")
+        else:
+            self.news.notice("info", "STORAGE", "the database takes writes again")
+        self.pump()
 
     def _start(self, run: Active) -> None:
         run.state = State.STARTING
@@ -194,6 +202,8 @@ class Engine:
         self.workers.summon(run.agent, run.session)
 
     def _start_expired(self, run: Active, limit_ms: int) -> None:
+        if self.database.trouble is not None:  # its worker could not be given the run: not the worker's fault
+            return self.timers.set(("start", run.id), limit_ms / 1000, partial(self._start_expired, run, limit_ms))
         self.fail(
             run.id,
             f"the worker of agent {run.agent} did not connect within {limit_ms} ms "

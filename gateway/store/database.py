@@ -10,13 +10,16 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 
-from gateway.store.faults import EpochLost, refusal_of
-from gateway.store.migrate import migrate
-from gateway.store.writer import Entry, Writer
+from gateway.protocol.errors import Refusal
+from gateway.store import backup
+from gateway.store.examine import APPLICATION_ID, check, log_of, look
+from gateway.store.faults import EpochLost, Unwilling, damaged, is_damage, refusal_of, room
+from gateway.store.migrate import migrate, migrations
+from gateway.store.writer import Batch, Entry, Writer
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
@@ -24,6 +27,13 @@ Job = Callable[[sqlite3.Connection], T]
 BUSY_MS = 5000
 """How long a statement waits for a foreign lock (a backup program, a shell); nobody of ours ever holds one long."""
 SLOW_READERS = 2
+LOG_PAGES = 1000
+"""The write-ahead log is moved into the database by the commit that makes it this long (4 MB)."""
+LOG_BYTES = 16 * 1024 * 1024
+"""What a reader that held it up may leave of the log: it is cut to this when it begins anew."""
+OPEN_AGAIN_SECONDS = 1.0
+OPEN_SECONDS = 14.0
+"""How long a disk that does not let us start is tried in one life; the supervisor allows 20 s for a start."""
 
 log = logging.getLogger(__name__)
 
@@ -38,35 +48,61 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     else:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     return connection
 
 
-def open_writing(path: Path) -> tuple[sqlite3.Connection, int]:
-    """The writing connection, migrated, and the epoch it has just raised, which fences every gateway before it."""
+def open_writing(path: Path, *, thorough: bool = False) -> tuple[sqlite3.Connection, int]:
+    """The writing connection, migrated, and the epoch it has just raised, which fences every gateway before it.
+
+    Raises Damaged, SchemaTooNew; sqlite3.Error when the disk is not willing. `thorough` as in `examine.look`."""
+    look(path, len(migrations()), thorough=thorough)
     path.touch(mode=0o600, exist_ok=True)
     connection = connect(path)
     try:
         migrate(connection)
+        if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")  # made before there was one
         (epoch,) = connection.execute("UPDATE meta SET epoch = epoch + 1 RETURNING epoch").fetchone()
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if is_damage(error):
+            raise damaged(path, str(error)) from error
         raise
     return connection, epoch
 
 
+async def _open_patiently(path: Path, *, thorough: bool, patience: float) -> tuple[sqlite3.Connection, int]:
+    """`open_writing`, tried again while the disk is not willing. Raises Unwilling when `patience` is over."""
+    deadline, told = trio.current_time() + patience, False
+    while True:
+        try:
+            return await trio.to_thread.run_sync(lambda: open_writing(path, thorough=thorough))
+        except sqlite3.Error as error:
+            refusal = refusal_of(error, path, what="the database cannot be opened")
+            if refusal is None:
+                raise
+            if trio.current_time() >= deadline:
+                raise Unwilling(refusal.shape.message) from error
+            if not told:
+                log.error("%s; trying again", refusal.shape.message)
+            told = True
+        await trio.sleep(OPEN_AGAIN_SECONDS)
+
+
 @asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
+async def open_database(path: Path, *, thorough: bool = False, patience: float = 0) -> AsyncIterator[Database]:
     """The database at `path`, created and migrated as needed. Leaving the block finishes queued writes and checkpoints.
 
-    Raises Refusal when the file cannot be used, SchemaTooNew when a newer build wrote it."""
-    try:
-        connection, epoch = await trio.to_thread.run_sync(open_writing, path)
-    except sqlite3.Error as error:
-        raise refusal_of(error) or error from error
+    Raises Unwilling when the disk does not let it be opened within `patience` seconds, Damaged when the file is not
+    whole, SchemaTooNew when a newer build wrote it. `thorough`: read all of it after an unclean end."""
+    connection, epoch = await _open_patiently(path, thorough=thorough, patience=patience)
     database = Database(path, connection, epoch)
     try:
         yield database
     finally:
+        database.closing = True
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(database.close)
 
@@ -74,24 +110,30 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
 class Database:
     """One writing connection in one thread with group commit; short reads on a connection in the loop.
 
-    After a write failed with EpochLost, or a `then` raised, `broken` is set: memory and disk may disagree, so the
-    process must end."""
+    `trouble` says why the disk does not take writes, until it does again; `on_trouble` hears of each change. `broken`
+    is set, and the process must end, when memory and disk may disagree (EpochLost, a `then` that raised) or SQLite says
+    that the file is damaged."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, epoch: int) -> None:
         self.path = path
         self.epoch = epoch
         self.broken = trio.Event()
         self.fault: BaseException | None = None
+        self.trouble: Refusal | None = None
+        self.on_trouble: Callable[[Refusal | None], None] = lambda trouble: None
         self.commits = 0
+        self.closing = False
+        self.backup: backup.Progress | None = None
         self._reader = connect(path, read_only=True)
         self._slow = trio.CapacityLimiter(SLOW_READERS)
+        self._copying = trio.Lock()
         token = trio.lowlevel.current_trio_token()
 
-        def deliver(batch: list[Entry]) -> None:
+        def deliver(batch: Batch) -> None:
             with contextlib.suppress(trio.RunFinishedError):  # the loop ended first: nobody is left to be told
                 token.run_sync_soon(self._settle, batch)
 
-        self._writer = Writer(connection, epoch, deliver, "pg-database")
+        self._writer = Writer(connection, path, epoch, deliver, "pg-database")
 
     async def write(self, job: Job[T], *, then: Callable[[T], None] | None = None) -> T:
         """Run `job(connection)` in a savepoint of the next transaction; returns its result once it is durable.
@@ -114,12 +156,54 @@ class Database:
         self._writer.put(Entry(job, lazy=lazy, then=then))
 
     def read(self, job: Job[T]) -> T:
-        """A short read by index, in the loop. It sees everything whose `then` has run."""
-        return job(self._reader)
+        """A short read by index, in the loop. It sees everything whose `then` has run. Raises Refusal when the file
+        cannot be read."""
+        try:
+            return job(self._reader)
+        except sqlite3.Error as error:
+            raise self._unread(error) from error
 
     async def read_slow(self, job: Job[T]) -> T:
-        """A read that scans: in a thread, on a connection of its own."""
-        return await trio.to_thread.run_sync(self._read_apart, job, limiter=self._slow)
+        """A read that scans: in a thread, on a connection of its own. Raises as `read`."""
+        try:
+            return await trio.to_thread.run_sync(self._read_apart, job, limiter=self._slow)
+        except sqlite3.Error as error:
+            raise self._unread(error) from error
+
+    async def copy(self, target: Path, *, force: bool = False) -> backup.Copied:
+        """A backup as of now, complete and checked, at `target`; reads and writes go on. One at a time. Raises
+        BackupFailed. Cancelled, it leaves nothing behind."""
+        async with self._copying:
+            self.backup = progress = backup.Progress()
+            try:
+                return await trio.to_thread.run_sync(self._copy, target, force, progress)
+            finally:
+                self.backup = None
+
+    def _copy(self, target: Path, force: bool, progress: backup.Progress) -> backup.Copied:
+        def step(copied: int, total: int) -> None:
+            progress.copied, progress.total = copied, total
+            trio.from_thread.check_cancelled()
+
+        return backup.copy(self.path, target, force=force, step=step)
+
+    async def check(self) -> list[str]:
+        """Read every page; what is wrong, or nothing. In a thread."""
+        return await self.read_slow(check)
+
+    def facts(self) -> dict[str, Any]:
+        """For `health`: where it is, how much room there is, what is wrong with it."""
+        free, read_only = room(self.path.parent)
+        told: dict[str, Any] = {"path": str(self.path), "commits": self.commits, "freeBytes": free}
+        with contextlib.suppress(OSError):
+            told |= {"bytes": self.path.stat().st_size, "logBytes": log_of(self.path).stat().st_size}
+        if read_only:
+            told["mountedReadOnly"] = True
+        if self.trouble is not None:
+            told["trouble"] = self.trouble.shape.message
+        if self.backup is not None:
+            told["backup"] = {"copied": self.backup.copied, "total": self.backup.total}
+        return told
 
     def close(self) -> None:
         """Finish queued writes, checkpoint, close. Blocks; `open_database` calls it in a thread."""
@@ -130,11 +214,17 @@ class Database:
         with contextlib.closing(connect(self.path, read_only=True)) as connection:
             return job(connection)
 
-    def _settle(self, batch: list[Entry]) -> None:
+    def _unread(self, error: sqlite3.Error) -> Exception:
+        if is_damage(error):
+            self._break(damaged(self.path, str(error)))
+        return refusal_of(error, self.path, what="nothing could be read") or error
+
+    def _settle(self, batch: Batch) -> None:
         """In the loop: bring memory up to the disk first, then wake whoever waits."""
         self.commits += 1
-        for entry in batch:
-            if entry.error is None and entry.then is not None:
+        self._note(batch.trouble)
+        for entry in batch.entries:
+            if entry.error is None and entry.then is not None and not self.closing:  # else nobody's memory is left
                 try:
                     entry.then(entry.result)
                 except Exception as error:
@@ -142,15 +232,27 @@ class Database:
                     self._break(error)
             elif isinstance(entry.error, EpochLost):
                 self._break(entry.error)
-            elif entry.error is not None and entry.settle is None:
+            elif entry.error is not None and entry.settle is None and batch.trouble is None:
                 log.error("a write that nobody waits for failed: %s", entry.error)
-        for entry in batch:
+        for entry in batch.entries:
             if entry.settle is not None:
                 entry.settle()
+
+    def _note(self, trouble: Refusal | None) -> None:
+        """Tell once that the disk refuses, and once that it takes writes again."""
+        before, self.trouble = self.trouble, trouble
+        if trouble is not None and (trouble.shape.details or {}).get("cause") == "damaged":
+            self._break(damaged(self.path, trouble.shape.message))
+        if trouble is not None and before is None:
+            log.error("%s; new work is refused, reads go on", trouble.shape.message)
+        elif trouble is None and before is not None:
+            log.warning("the database takes writes again")
+        if (trouble is None) != (before is None):
+            self.on_trouble(trouble)
 
     def _break(self, error: BaseException) -> None:
         self.fault = self.fault or error
         self.broken.set()
 
 
-__all__ = ["BUSY_MS", "Database", "EpochLost", "Job", "connect", "open_database", "open_writing"]
+__all__ = ["BUSY_MS", "OPEN_SECONDS", "Database", "EpochLost", "Job", "connect", "open_database", "open_writing"]

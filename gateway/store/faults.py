@@ -1,8 +1,13 @@
-"""What can go wrong with the file, in words a person can act on. Owns the translation of SQLite's errors."""
+"""What can go wrong with the file, in words a person can act on. Owns the translation of SQLite's errors.
+
+Two kinds: what passes (a full disk, a lock) is a Refusal for whoever asked, and is tried again; what does not pass (a
+damaged file, a newer schema) is `Unusable`, and names the commands that mend it."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from pathlib import Path
 
 from gateway.protocol.errors import Refusal, unavailable
 
@@ -10,24 +15,92 @@ EXIT_EPOCH_LOST = 75
 """Exit status of a gateway that a newer one has replaced (EX_TEMPFAIL: nothing is wrong with the configuration)."""
 
 _WORDS = {
-    sqlite3.SQLITE_FULL: "the disk that holds the state directory is full; free some space",
-    sqlite3.SQLITE_IOERR: "the disk that holds the state directory gives errors",
-    sqlite3.SQLITE_READONLY: "the database cannot be written; check the owner and mode of the state directory",
-    sqlite3.SQLITE_BUSY: "another program holds the database locked; close it",
-    sqlite3.SQLITE_LOCKED: "another program holds the database locked; close it",
-    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened; check the owner and mode of the state directory",
-    sqlite3.SQLITE_CORRUPT: "the database is damaged; restore a copy of the state directory",
-    sqlite3.SQLITE_NOTADB: "the database file is not a database; restore a copy of the state directory",
-}
+    sqlite3.SQLITE_FULL: ("full", "the disk that holds the state directory is full; free some space"),
+    sqlite3.SQLITE_IOERR: ("io", "the disk that holds the state directory gives errors"),
+    sqlite3.SQLITE_READONLY: (
+        "readonly", "the database cannot be written; check the owner and mode of the state directory",
+    ),
+    sqlite3.SQLITE_BUSY: ("locked", "another program holds the database locked; close it"),
+    sqlite3.SQLITE_LOCKED: ("locked", "another program holds the database locked; close it"),
+    sqlite3.SQLITE_PROTOCOL: ("locked", "another program holds the database locked; close it"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "cantopen", "the database cannot be opened; check the owner and mode of the state directory",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("damaged", "the database is damaged; see peergate doctor"),
+    sqlite3.SQLITE_NOTADB: ("damaged", "the database file is not a database; see peergate doctor"),
+}  # fmt: skip
+_READ_ONLY = "the disk that holds the state directory is mounted read-only; mount it writable"
+_FULL_BYTES = 64 * 1024
+"""With less room than this an I/O error is told as what it is: SQLite calls a full disk so where it maps files."""
 
 
 class EpochLost(Exception):
     """A newer gateway has taken the database; this one must not write and ends with EXIT_EPOCH_LOST."""
 
 
-def refusal_of(error: sqlite3.Error) -> Refusal | None:
-    """What a caller is told about a file that cannot be written now, or None when the error is a fault of ours."""
-    words = _WORDS.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF)
-    if words is None:
+class Unwilling(Exception):
+    """The disk does not let the database be opened now; later it may."""
+
+
+class Unusable(Exception):
+    """The file must not be used as it is, and starting again will not change that."""
+
+
+class Damaged(Unusable):
+    """The file is not what we wrote. Nothing in it was changed."""
+
+
+class SchemaTooNew(Unusable):
+    """The database was written by a newer build; opening it could destroy what that one relies on."""
+
+
+def repair(path: Path) -> str:
+    """The commands that mend a damaged database, to be copied and run."""
+    saved = f"{path}.recovered"
+    return (
+        f"Nothing was changed. To go back to a backup: peergate restore FILE. To save what can be read: "
+        f"sqlite3 {path} .recover | sqlite3 {saved} && peergate restore {saved}"
+    )
+
+
+def damaged(path: Path, found: str) -> Damaged:
+    """What was found, and what to do about it."""
+    return Damaged(f"the database {path} cannot be used: {found}. {repair(path)}")
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that the file itself is wrong."""
+    return isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def refusal_of(error: sqlite3.Error, path: Path | None = None, *, what: str = "nothing was stored") -> Refusal | None:
+    """What a caller is told about a file that cannot be used now, or None when the error is a fault of ours.
+
+    With `path` the sentence names the directory and the room there is, also as details {cause, path, freeBytes}."""
+    known = _WORDS.get(_code(error))
+    if known is None:
         return None
-    return unavailable(f"nothing was stored: {words} (SQLite: {error})", retry_after_ms=1000)
+    cause, words = known
+    if path is None:
+        return unavailable(f"{what}: {words} (SQLite: {error})", retry_after_ms=1000, cause=cause)
+    free, read_only = room(path.parent)
+    if cause in ("io", "readonly", "cantopen") and read_only:
+        cause, words = "readonly", _READ_ONLY
+    elif cause in ("io", "cantopen") and free is not None and free < _FULL_BYTES:
+        cause, words = _WORDS[sqlite3.SQLITE_FULL]
+    left = "its free space is unknown" if free is None else f"{free / 1_048_576:.1f} MiB free"
+    told = f"{what}: {words} ({path.parent}: {left}; SQLite: {error})"
+    return unavailable(told, retry_after_ms=1000, cause=cause, path=str(path.parent), freeBytes=free)
+
+
+def room(directory: Path) -> tuple[int | None, bool]:
+    """Bytes free for us where the directory is (None: unknown), and whether it is mounted read-only."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return None, False
+    return disk.f_bavail * disk.f_frsize, bool(disk.f_flag & os.ST_RDONLY)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

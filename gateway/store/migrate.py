@@ -9,11 +9,11 @@ import re
 import sqlite3
 from importlib import resources
 
+from gateway.store.examine import APPLICATION_ID
+from gateway.store.faults import SchemaTooNew
+
+_MARK = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version"
 _NAME = re.compile(r"^(\d{4})_\w+\.sql$")
-
-
-class SchemaTooNew(Exception):
-    """The database was written by a newer build; opening it could destroy what that one relies on."""
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -27,20 +27,25 @@ def migrations() -> list[tuple[int, str]]:
 
 def migrate(connection: sqlite3.Connection) -> int:
     """Bring the schema up to date; returns its number. Raises SchemaTooNew. A step that fails leaves the one before it
-    in place."""
+    in place.
+
+    The step, its number and our mark in the file's header are one transaction: a process killed at any moment leaves
+    the schema before it or the one after it."""
     steps = migrations()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
         raise SchemaTooNew(
-            f"the database has schema {version}, this build knows {len(steps)}: start the newer peergate, or restore "
-            "the copy of the state directory made before it ran"
+            f"the database has schema {version}, this build knows {len(steps)}: start the newer peergate, or go "
+            "back to a backup made before it ran: peergate restore FILE"
         )
     for number, sql in steps[version:]:
         try:
-            # One script: the step and its number are one transaction.
-            connection.executescript(f"BEGIN EXCLUSIVE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
+            connection.executescript(f"BEGIN EXCLUSIVE;\n{sql}\n{_MARK} = {number};\nCOMMIT;")
         except BaseException:
             if connection.in_transaction:
                 connection.rollback()
             raise
     return len(steps)
+
+
+__all__ = ["SchemaTooNew", "migrate", "migrations"]

@@ -1,7 +1,8 @@
 """The thread that writes: takes jobs from a queue, runs many in one transaction, commits once.
 
 Owns the writing connection. Knows nothing of Trio: results go to the `deliver` function it was given, batch by batch,
-in commit order."""
+in commit order. A disk that does not take a batch is tried again by a transaction that changes nothing, so that its
+recovery is noticed while nobody writes."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from gateway.protocol.errors import Refusal
 from gateway.store.faults import EpochLost, refusal_of
 from supervisor.crashpoints import crashpoint
 
@@ -21,6 +24,8 @@ MAX_BATCH = 256
 """Jobs in one transaction: enough to amortise the flush (28 times measured), few enough that nobody waits long."""
 LAZY_SECONDS = 0.05
 """How long a batch of nothing but lazy jobs may wait for company."""
+IDLE_SECONDS = 1.0
+"""Without a job for so long: move the log into the database, or see whether a disk that refused takes writes again."""
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +43,27 @@ class Entry:
     error: BaseException | None = None
 
 
+@dataclass(slots=True)
+class Batch:
+    """Entries that were committed together, or refused together: then `trouble` says why, and all have that error."""
+
+    entries: list[Entry] = field(default_factory=list)
+    trouble: Refusal | None = None
+
+
 class Writer:
     """Runs entries on `connection` until `stop`. Each batch checks that `epoch` is still the database's, else every
-    entry fails with EpochLost."""
+    entry fails with EpochLost. `path` is told in refusals."""
 
     def __init__(
-        self, connection: sqlite3.Connection, epoch: int, deliver: Callable[[list[Entry]], None], name: str
+        self, connection: sqlite3.Connection, path: Path, epoch: int, deliver: Callable[[Batch], None], name: str
     ) -> None:
         self._connection = connection
+        self._path = path
         self._epoch = epoch
         self._deliver = deliver
+        self._trouble = False
+        self._log_filled = True
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -65,10 +81,11 @@ class Writer:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            batch, stopping = self._collect()
-            if batch:
-                self._do(batch)
-                self._deliver(batch)
+            entries, stopping = self._collect()
+            if entries:
+                self._carry_out(entries)
+            elif not stopping:
+                self._rest()
         try:
             self._connection.execute("PRAGMA optimize")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -77,27 +94,55 @@ class Writer:
         self._connection.close()
 
     def _collect(self) -> tuple[list[Entry], bool]:
-        """Whatever is queued now; a batch of lazy jobs alone waits a little for others."""
-        batch: list[Entry] = []
+        """Whatever is queued now; a batch of lazy jobs alone waits a little for others. Empty after IDLE_SECONDS with
+        something to do meanwhile."""
+        entries: list[Entry] = []
         deadline: float | None = None
-        while len(batch) < MAX_BATCH:
+        while len(entries) < MAX_BATCH:
             try:
-                entry = self._queue.get(timeout=_left(batch, deadline))
+                entry = self._queue.get(timeout=self._patience(entries, deadline))
             except queue.Empty:
                 break
             if entry is None:
-                return batch, True
-            batch.append(entry)
+                return entries, True
+            entries.append(entry)
             deadline = deadline or time.monotonic() + LAZY_SECONDS
-        return batch, False
+        return entries, False
 
-    def _do(self, batch: list[Entry]) -> None:
+    def _patience(self, entries: list[Entry], deadline: float | None) -> float | None:
+        """Seconds to wait for another entry: with none, until there is something else to do; a moment when all are
+        lazy; else not at all."""
+        if not entries:
+            return IDLE_SECONDS if self._trouble or self._log_filled else None
+        if deadline is None or not all(entry.lazy for entry in entries):
+            return 0.0
+        return max(0.0, deadline - time.monotonic())
+
+    def _carry_out(self, entries: list[Entry]) -> None:
+        batch = Batch(entries, self._do(entries))
+        self._trouble, self._log_filled = batch.trouble is not None, True
+        self._deliver(batch)
+
+    def _rest(self) -> None:
+        """Nobody writes: what there is to do then."""
+        if self._trouble:
+            self._carry_out([Entry(_touch)])
+            return
+        self._log_filled = False
+        try:
+            # Passive: waits for nobody. A reader in the middle leaves the rest to the next time.
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            log.warning("the log could not be moved into the database; it is tried again: %s", error)
+
+    def _do(self, entries: list[Entry]) -> Refusal | None:
+        """One transaction. Why the disk did not take it, or None."""
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute("SELECT epoch FROM meta").fetchone() != (self._epoch,):
                 raise EpochLost(f"a newer gateway has opened the database; this one was epoch {self._epoch}")
-            for entry in batch:
+            for entry in entries:
                 self._do_one(entry)
             crashpoint("gateway.commit.before")
             connection.execute("COMMIT")
@@ -106,9 +151,11 @@ class Writer:
             # Nothing of the batch is on disk, not even what seemed to succeed.
             if connection.in_transaction:
                 connection.rollback()
-            told = refusal_of(error) if isinstance(error, sqlite3.Error) else None
-            for entry in batch:
+            told = refusal_of(error, self._path) if isinstance(error, sqlite3.Error) else None
+            for entry in entries:
                 entry.result, entry.error = None, told or error
+            return told
+        return None
 
     def _do_one(self, entry: Entry) -> None:
         connection = self._connection
@@ -127,10 +174,6 @@ class Writer:
         connection.execute("RELEASE job")
 
 
-def _left(batch: list[Entry], deadline: float | None) -> float | None:
-    """Seconds to wait for another entry: for ever when there is none, a moment when all are lazy, else not at all."""
-    if not batch:
-        return None
-    if deadline is None or not all(entry.lazy for entry in batch):
-        return 0.0
-    return max(0.0, deadline - time.monotonic())
+def _touch(db: sqlite3.Connection) -> None:
+    """A write that changes nothing: SQLite logs the page all the same."""
+    db.execute("UPDATE meta SET epoch = epoch")

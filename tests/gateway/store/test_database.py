@@ -13,7 +13,7 @@ import trio.testing
 
 from gateway.protocol.errors import Refusal
 from gateway.store.database import connect, open_database
-from gateway.store.faults import refusal_of
+from gateway.store.faults import Damaged, refusal_of
 from gateway.store.migrate import SchemaTooNew, migrate, migrations
 
 
@@ -130,7 +130,7 @@ def test_errors_of_ours_are_not_taken_for_the_disks():
 
 async def test_a_file_that_is_no_database_is_told_in_words(tmp_path):
     (tmp_path / "x.db").write_bytes(b"something else entirely, and long enough to be looked at" * 50)
-    with pytest.raises(Refusal, match="not a database; restore a copy"):
+    with pytest.raises(Damaged, match="not a database"):
         async with open_database(tmp_path / "x.db"):
             pass
 

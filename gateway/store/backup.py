@@ -1,0 +1,107 @@
+"""A copy of the database that is whole: made while it is in use, checked, and put in place in one step.
+
+Owns what a backup file is: one file, mode 0600, no log beside it, everything that was committed when it began. Blocks;
+whoever has an event loop calls it in a thread. Standard library only: the command line uses it as well."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.store.examine import check, open_to_look
+
+STEP_PAGES = 2048
+"""Pages between two looks at whether to go on: 8 MB, some 10 ms."""
+
+
+class BackupFailed(Exception):
+    """There is no backup; the text says why. A file that was there before is still there."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Pages of a backup under way."""
+
+    copied: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A finished backup."""
+
+    path: str
+    bytes: int
+    schema: int
+    seconds: float
+
+
+def copy(
+    source: Path, target: Path, *, force: bool = False, step: Callable[[int, int], None] = lambda copied, total: None
+) -> Copied:
+    """Copy the database `source` to `target`, check every page and index of the copy, then give it its name.
+
+    `step(copied, total)` is called between pieces, in pages; what it raises ends the copy. Raises BackupFailed."""
+    began = time.monotonic()
+    if not target.parent.is_dir():
+        raise BackupFailed(f"{target.parent} is no directory")
+    if target.is_dir() or (target.exists() and not force):
+        raise BackupFailed(f"{target} exists already; name another file, or overwrite it with --force")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise BackupFailed(f"{target} is the database itself")
+    part = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns():x}.part")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        schema = _fill(source, part, step)
+        _sync(part)
+        size = part.stat().st_size
+        _name(part, target, force)
+    except (sqlite3.Error, OSError) as error:
+        raise BackupFailed(f"no backup was made at {target}: {error}") from error
+    finally:
+        for left in (part, *(part.with_name(part.name + end) for end in ("-journal", "-wal", "-shm"))):
+            left.unlink(missing_ok=True)
+    return Copied(str(target), size, schema, time.monotonic() - began)
+
+
+def _fill(source: Path, part: Path, step: Callable[[int, int], None]) -> int:
+    """Everything committed now, into `part`; its schema number."""
+    with contextlib.closing(open_to_look(source)) as origin, contextlib.closing(_plain(part)) as copied:
+        # One transaction: later commits neither show up in the copy nor make it begin anew.
+        origin.execute("BEGIN")
+        origin.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        origin.backup(copied, pages=STEP_PAGES, progress=lambda _, left, total: step(total - left, total), sleep=0)
+        copied.execute("PRAGMA journal_mode = DELETE")  # in the file's header: a reader then makes no log beside it
+        findings = check(copied, full=True)
+        if findings:
+            raise BackupFailed(f"the copy of {source} is not whole: {'; '.join(findings)}; see peergate doctor")
+        return int(copied.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _plain(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def _name(part: Path, target: Path, force: bool) -> None:
+    """Give the finished file its name. Without `force` by link(2), which never takes the place of another file."""
+    if force:
+        part.replace(target)
+    else:
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            raise BackupFailed(f"{target} exists already; name another file, or overwrite it with --force") from None
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
