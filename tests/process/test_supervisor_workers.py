@@ -39,6 +39,12 @@ def test_a_worker_is_born_served_and_stopped_by_either_method(method: str):
     with tiny({**agents("wait"), "supervisor": {"spawn": {"method": method}}}) as system:
         worker = system.spawn("wait")
         assert worker["t"] == "Spawned"
+        # Its parent is the supervisor as soon as the intermediate process has let go of it.
+        eventually(
+            lambda: [
+                row for row in system.processes("worker") if (row["pid"], row["ppid"]) == (worker["pid"], system.pid)
+            ]
+        )
         (row,) = [row for row in system.processes("worker") if row["pid"] == worker["pid"]]
         assert (row["agentId"], row["sessionKey"], row["ppid"]) == ("wait", "agent:wait:main", system.pid)
         eventually(lambda: [row for row in system.processes("worker") if row["pssBytes"] == 4321])
