@@ -39,11 +39,11 @@ def collect() -> list[Row]:
     fork, bare, commits, start = fork_to_trio(), echo(), group_commit(), python_start()
     rows: list[Row] = []
     with measures.system() as system:
+        memory = measures.memory(system)
         spawn = measures.spawning(system)
         turn = measures.turns(system)
         announce = measures.announces(system)
         trips = measures.unix_rpc(system)
-        memory = measures.memory(system)
         rows += [
             Row(
                 "session tool call to the child's first line, p50",
