@@ -54,7 +54,8 @@ class Policy:
     start_timeout: float = 20.0
     stop_grace: float = 2.0
     kill_again: float = 1.0
-    quick_after: float = 1.0
+    quick_after: float = 0.25
+    quick_times: int = 20
     forget_after: float = 60.0
     first_delay: float = 0.1
     longest_delay: float = 5.0
@@ -79,10 +80,10 @@ Step = tuple[Unit, tuple[Action, ...]]
 
 
 def next_delay(deaths: int, ready_for: float, jitter: float, policy: Policy) -> float:
-    """Seconds to wait after a death: none when it had been ready long enough, for then it does not die of starting
-    (s6-supervise has the same rule, also with one second); else doubled with each, within 0.8 to 1.2 by `jitter` (0 to
-    1)."""
-    if ready_for >= policy.quick_after:
+    """Seconds to wait after a death: none when it had been ready for a moment, for then it does not die of starting
+    (s6-supervise has the same rule, with one second), and this is not one of very many in a row; else doubled with
+    each, within 0.8 to 1.2 by `jitter` (0 to 1)."""
+    if ready_for >= policy.quick_after and deaths < policy.quick_times:
         return 0.0
     doubled = min(policy.longest_delay, policy.first_delay * 2.0 ** min(deaths, 32))
     return doubled * (0.8 + 0.4 * jitter)
