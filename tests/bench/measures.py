@@ -244,27 +244,26 @@ def outage(system: System, rounds: int = 8, clients: int = 20) -> float:
 
 
 def boot(rounds: int = 5) -> float:
-    """`peergate up` until it says ready."""
+    """`peergate up --json` until it says ready."""
     times = []
     for _ in range(rounds):
         system = System(CONFIG)
-        reader, writer = os.pipe()
-        command = [str(Path(sys.executable).with_name("peergate")), "up"]
         environment = {
             **os.environ,
             "PEERGATE_RUNTIME_DIR": str(system.runtime),
             "PEERGATE_STATE_DIR": str(system.state),
             "PEERGATE_CONFIG": str(system.config),
         }
+        command = [str(Path(sys.executable).with_name("peergate")), "up", "--json"]
         with system.errors.open("ab") as log:
             began = time.perf_counter()
-            system.process = subprocess.Popen(
-                [*command, "--ready-fd", str(writer)], env=environment, pass_fds=[writer], stdout=log, stderr=log
-            )
-            os.close(writer)
-            os.read(reader, 16)
+            system.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log)
+            assert system.process.stdout is not None
+            told = system.process.stdout.readline()
             times.append((time.perf_counter() - began) * 1000)
-        os.close(reader)
+        if not json.loads(told or b"{}").get("ready"):
+            raise AssertionError(f"not ready:\n{system.log()}")
+        system.process.stdout.close()
         system.stop()
         system.remove()
     return percentile(times, 50)
