@@ -74,7 +74,7 @@ def _open_directory(path: str) -> int:
         raise NotAllowed(f"{path} is not a directory peergate made: {error.strerror}", fix=_NAME) from None
     found = os.fstat(handle)
     problem = None
-    if found.st_uid not in (0, os.geteuid()) and not _only_root_makes(os.path.dirname(path)):
+    if found.st_uid not in (0, os.geteuid()) and not _root_gave(found.st_uid, path):
         problem = f"{path} belongs to uid {found.st_uid}, neither you nor root"
     elif stat.S_IMODE(found.st_mode) & 0o022:
         problem = f"{path} may be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
@@ -84,13 +84,17 @@ def _open_directory(path: str) -> int:
     return handle
 
 
-def _only_root_makes(directory: str) -> bool:
-    """Whether root alone decides what stands in `directory` (/run): then another owner is the service's own user."""
+def _root_gave(uid: int, path: str) -> bool:
+    """Whether root alone decides what stands above `path` (/run), or this user below what root gave it
+    (/run/peergate/foreign): then it is the service's own user and nobody who only came first, as one could in /tmp."""
+    directory = os.path.dirname(path)
     try:
         found = os.stat(directory)
     except OSError:
         return False
-    return found.st_uid == 0 and not stat.S_IMODE(found.st_mode) & 0o022
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        return False
+    return found.st_uid == 0 or (found.st_uid == uid and _root_gave(uid, directory))
 
 
 def _connect(target: str, path: str) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,19 @@ def test_a_directory_of_a_stranger_is_not_trusted(tmp_path: Path):
         os.chown(door.path.parent, 4242, 4242)
         with pytest.raises(NotAllowed, match="belongs to uid 4242"):
             dial(str(door.path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_the_services_user_is_trusted_below_one_that_root_gave_it():
+    with tempfile.TemporaryDirectory(dir="/run") as given:  # not below /tmp, where anybody may come first
+        foreign = Path(given) / "foreign"
+        with FakeDoor(foreign, {"health": lambda _: {"ok": True}}) as door:
+            os.chown(given, 4242, 4242)
+            os.chown(foreign, 4242, 4242)
+            assert ask([str(door.path)], "health") == {"ok": True}
+            os.chown(given, 4343, 4343)
+            with pytest.raises(NotAllowed, match="belongs to uid 4242"):
+                dial(str(door.path))
 
 
 def test_a_path_longer_than_a_socket_name_can_be_works(tmp_path: Path):
