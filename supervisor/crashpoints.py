@@ -110,7 +110,7 @@ def wall_clock() -> float:
 
 
 def attach(descriptor: int) -> None:
-    """Use the table behind an inherited descriptor from now on. Raises ValueError for anything else than such a
+    """Use the table behind an inherited descriptor, which becomes ours, from now on. Raises ValueError for anything else than such a
     table."""
     global _descriptor, _table
     try:
@@ -121,8 +121,9 @@ def attach(descriptor: int) -> None:
     if memory[: len(MAGIC)] != MAGIC or not seals & fcntl.F_SEAL_SHRINK:
         memory.close()
         raise ValueError(f"descriptor {descriptor} is no table of crash points")
-    os.set_inheritable(descriptor, False)
-    _table, _descriptor = Table(memory), descriptor
+    # Out of the way of the numbers a child is given its channel and output under.
+    _table, _descriptor = Table(memory), fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 64)
+    os.close(descriptor)
 
 
 def descriptor() -> int | None:

@@ -1,0 +1,64 @@
+"""`python -m tests.faults`: rounds of faults until there were enough; `--soak MINUTES`: steady work without any.
+
+Exit code 0 when nothing was violated. A round's seed is the run's and its number, and can be given alone to see that
+round again."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import sys
+import time
+
+from tests.faults.killer import Tally, shuffled_points
+from tests.faults.report import line_of, replay_of, table_of
+from tests.faults.suite import round_of_faults
+
+ROUND = 50
+LEAST_HITS = 5
+
+
+def main() -> int:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser.add_argument("--seed", default="", help="a run's seed, or a round's (RUN/NUMBER) to see that one again")
+    parser.add_argument("--faults", type=int, default=1000)
+    parser.add_argument("--soak", type=float, metavar="MINUTES")
+    options = parser.parse_args()
+    if options.soak is not None:
+        from tests.faults.soak import soak
+
+        return soak(options.soak, options.seed or "soak")
+    return storm(options.seed or secrets.token_hex(4), options.faults)
+
+
+def storm(seed: str, faults: int) -> int:
+    """Rounds until `faults` were inflicted; stops at the first round with a violation."""
+    print(f"seed {seed}, {faults} faults in rounds of {ROUND}", flush=True)
+    whole, number, began = Tally(), 0, time.monotonic()
+    points = shuffled_points(random.Random(seed))
+    while whole.total < faults and not whole.violations:
+        number += 1
+        name = seed if "/" in seed else f"{seed}/{number}"
+        points.rotate(-number)
+        started = time.monotonic()
+        tally = round_of_faults(name, min(ROUND, faults - whole.total), points)
+        print(line_of(number, name, tally, time.monotonic() - started), flush=True)
+        whole.add(tally)
+        for violation in tally.violations:
+            print(f"  VIOLATION {violation}", flush=True)
+        if tally.violations:
+            print(replay_of(name, tally.total))
+        if tally.total == 0:
+            break
+    print("\n".join(table_of(whole)))
+    print(
+        f"\nseed {seed}: {whole.total} faults, {whole.checks} checks, {len(whole.violations)} violations, "
+        f"{time.monotonic() - began:.0f} s"
+    )
+    return 1 if whole.violations or whole.total < faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
