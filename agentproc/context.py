@@ -13,19 +13,25 @@ An agent is one function, named in the configuration as `{type = "python", entry
 
 It runs under Trio. What it returns is the reply; None means it has nothing to say. To abort a turn it is cancelled: let
 `trio.Cancelled` pass, clean up in `finally`. A turn may be run again after its worker died (`ctx.attempt` counts): tool
-calls it makes in the same way get the answers recorded the first time, so nothing is started or sent twice."""
+calls it makes in the same way get the answers recorded the first time, so nothing is started or sent twice. What it
+does outside by itself it does in `ctx.once`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from agentproc.inbox import Announce, Inbox, announce_in
+from agentproc.journal import canonical_value
 from gateway.protocol.keys import main_key, parse_key
+from gateway.protocol.limits import MAX_ACTION_RESULT_BYTES
 from supervisor.crashpoints import wall_clock
 
+T = TypeVar("T")
+
+MAX_ERROR_CHARS = 2000
 NO_REPLY = "NO_REPLY"
 """A reply that is exactly this is kept in the transcript and announced to nobody."""
 
@@ -69,6 +75,23 @@ class SendResult:
     error: str | None = None
 
 
+class ActionFailed(Exception):
+    """An action of `ctx.once` failed in an earlier attempt of this run and must not be repeated; the text is its
+    error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An action as the gateway knows it. `state`: intent (do it now), done (`result` is its result), failed (`result`
+    is the error's text)."""
+
+    call: str
+    name: str
+    effect: str
+    state: str
+    result: Any = None
+
+
 class Actions(Protocol):
     """What a turn does for its context (implemented by `agentproc.turn`)."""
 
@@ -88,6 +111,18 @@ class Actions(Protocol):
 
     async def save_state(self, state: dict[str, Any]) -> None:
         """Keep the session's state."""
+        ...
+
+    async def begin(self, name: str, effect: str) -> Begun:
+        """Note that an action begins."""
+        ...
+
+    async def settle(self, begun: Begun, state: str, result: Any) -> None:
+        """Note how it ended."""
+        ...
+
+    async def wait_time_is_short(self) -> None:
+        """Wait for the warning before the deadline."""
         ...
 
 
@@ -220,6 +255,37 @@ class Context:
             yield self._actions.inbox
         finally:
             await self._actions.set_steering(False)
+
+    async def once(self, name: str, action: Callable[[], Awaitable[T]], *, effect: str = "unsafe") -> T:
+        """Do something outside that the gateway cannot undo, and have it written down before and after. The result, in
+        the form JSON gives it (at most 64 KiB). When the turn is run again, what was done is not done again: its
+        recorded result is returned.
+
+            receipt = await ctx.once(f"charge {order}", partial(charge, order))
+
+        `effect` says what to do about an action whose worker died in the middle. unsafe: nobody knows whether it
+        happened, so the run ends as interrupted and an operator decides (`peergate mailbox`). idempotent, pure: it is
+        done again. An unsafe action that raised is not tried again either: a later attempt gets ActionFailed.
+        Actions of the same name are told apart by their order. Raises what the action raises; ToolRefused when the
+        gateway does not take note, and then nothing was done."""
+        begun = await self._actions.begin(name, effect)
+        if begun.state == "done":
+            known: T = begun.result
+            return known
+        if begun.state == "failed":
+            raise ActionFailed(str(begun.result))
+        try:
+            result: T = canonical_value(await action(), MAX_ACTION_RESULT_BYTES)
+        except Exception as error:
+            await self._actions.settle(begun, "failed", f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS])
+            raise
+        await self._actions.settle(begun, "done", result)
+        return result
+
+    async def wait_time_is_short(self) -> None:
+        """Wait until a fifth of the turn's time is left, or 30 seconds, whichever is less. Never returns without a
+        deadline. Whoever listens to events hears `run.deadline` then."""
+        await self._actions.wait_time_is_short()
 
     async def save_state(self) -> None:
         """Keep `state` as it is now; on disk when this returns. At most 256 KiB, of values JSON can say."""

@@ -4,6 +4,8 @@ The frames of our packages and of Trio are left out: the reader can do nothing a
 
 from __future__ import annotations
 
+import errno
+import resource
 import traceback
 from pathlib import Path
 
@@ -31,11 +33,24 @@ def describe(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return _describe_group(error)
     lines = [f"{type(error).__name__}: {error}" if str(error) else type(error).__name__]
+    if limit := limit_behind(error):
+        lines[0] += f" ({limit})"
     if isinstance(error, SyntaxError):
         return cut(lines[0])
     for frame in reversed(own_frames(error)[-FRAMES:]):
         lines.append(f"  in {frame.name}, {frame.filename}:{frame.lineno}: {(frame.line or '').strip()}")
     return cut("\n".join(lines))
+
+
+def limit_behind(error: BaseException) -> str | None:
+    """The configured limit an error comes from, when this process has one of that kind."""
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"limits.openFiles: {soft} are allowed"
+    if isinstance(error, MemoryError):
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        return None if soft == resource.RLIM_INFINITY else "limits.memoryBytes"
+    return None
 
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -10,7 +10,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Journal:
@@ -27,6 +29,10 @@ class Journal:
         self._asked[digest] += 1
         return f"{self._run_id}:{digest}:{self._asked[digest]}"
 
+    def action(self, name: str) -> str:
+        """What the next action called `name` is called within the run."""
+        return self.key("once", {"name": name}).removeprefix(f"{self._run_id}:")
+
     def forget(self, tool: str, args: Mapping[str, Any]) -> None:
         """The call just made was refused and nothing was recorded under its key: the next one that asks the same takes
         that key again. Else an attempt that was refused less often would ask under other keys and do twice what was
@@ -38,6 +44,16 @@ def canonical(args: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments as JSON has them, keys in order, so that another attempt sends the same bytes. Raises TypeError for
     what JSON cannot say."""
     copy: dict[str, Any] = json.loads(json.dumps(args, sort_keys=True))
+    return copy
+
+
+def canonical_value(value: T, max_bytes: int) -> T:
+    """A value as JSON has it, so that it is the same when it is told again. Raises TypeError for what JSON cannot
+    say, ValueError for what is too long."""
+    packed = json.dumps(value, separators=(",", ":"))
+    if len(packed) > max_bytes:
+        raise ValueError(f"a result of {len(packed)} bytes of JSON, at most {max_bytes} are kept")
+    copy: T = json.loads(packed)
     return copy
 
 

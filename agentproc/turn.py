@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from agentproc.context import Context, ToolRefused
+from agentproc.context import Begun, Context, ToolRefused
 from agentproc.failure import describe
 from agentproc.inbox import Inbox, Message
 from agentproc.journal import Journal, canonical, did_nothing
@@ -31,7 +31,8 @@ TOOL_PATIENCE = 30.0
 """Seconds a tool call refused as `retryable` is tried again (the gateway may be draining). A lost connection has no
 limit."""
 CLOSE_SECONDS = 1.0
-"""How long a cancelled turn waits to close its steer channel; finishing the run closes it anyway."""
+"""How long a cancelled turn waits to close its steer channel (finishing the run closes it anyway), and to tell how an
+action ended."""
 MAX_REPLY_BYTES = 960 * 1024
 """What fits a worker's frame (1 MiB) beside the rest of the call."""
 
@@ -70,6 +71,7 @@ class Turn:
         self._emitting = trio.Lock()
         self._scope = trio.CancelScope()
         self._deadline = None if assignment.deadline_ms is None else assignment.deadline_ms / 1000
+        self._warn_at = None if assignment.warn_ms is None else assignment.warn_ms / 1000
         self.take_mails(assignment.steered)
         self._context = Context(
             self, message=assignment.message, provenance=assignment.provenance, agent_id=agent_id,
@@ -124,6 +126,34 @@ class Turn:
         """Keep the session's state. Raises ToolRefused when it is too large."""
         await self._ask("worker.state", {"runId": self.run_id, "state": state})
 
+    async def begin(self, name: str, effect: str) -> Begun:
+        """Note that an action begins. Raises ToolRefused; then it must not be done."""
+        call = self._journal.action(name)
+        note = {"runId": self.run_id, "attempt": self.attempt, "call": call, "name": name, "effect": effect}
+        known = await self._ask("worker.effect", note)
+        return Begun(call, name, effect, known["state"], known.get("result"))
+
+    async def settle(self, begun: Begun, state: str, result: Any) -> None:
+        """Note how an action ended; also when the turn is being cancelled, for else nobody would know."""
+        note = {
+            "runId": self.run_id, "attempt": self.attempt, "call": begun.call, "name": begun.name,
+            "effect": begun.effect, "state": state, "result": result,
+        }  # fmt: skip
+        try:
+            await self._ask("worker.effect", note)
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True) as settling:
+                settling.deadline = trio.current_time() + CLOSE_SECONDS
+                try:
+                    await self._ask("worker.effect", note)
+                except ToolRefused as refused:
+                    _log.warning("how %s ended was not noted: %s", begun.name, refused)
+            raise
+
+    async def wait_time_is_short(self) -> None:
+        """Wait for the warning before the deadline; for ever when there is none."""
+        await trio.sleep(math.inf if self._warn_at is None else max(0.0, self._warn_at - wall_clock()))
+
     async def _ask(self, method: str, params: dict[str, Any]) -> Any:
         try:
             return await self._uplink.call(method, params, patience=TOOL_PATIENCE)
@@ -167,7 +197,7 @@ class Turn:
             case EndedBy.ABORT:
                 return Outcome("aborted", error=self._why or "aborted")
             case EndedBy.DEADLINE:
-                return Outcome("timed_out", error="the turn's time was over")
+                return Outcome("timed_out")  # which limit that was, the gateway knows
             case EndedBy.ABANDONED | EndedBy.STOP:
                 return None
 

@@ -16,7 +16,7 @@ def runtime_for(spec: Mapping[str, Any], *, output_bytes: int | None = None) -> 
     """The runtime an agent's configuration asks for; one that cannot be served fails each turn saying so."""
     match spec.get("type", "python"):
         case "python":
-            return PythonRuntime(spec.get("entry") or DEFAULT_ENTRY, spec.get("path"))
+            return PythonRuntime(spec.get("entry") or DEFAULT_ENTRY, spec.get("path"), output_bytes)
         case "command":
             return CommandRuntime.configured(spec, output_bytes)
         case other:

@@ -108,5 +108,7 @@ async def feed(program: Program, data: bytes) -> None:
 
 def _ended_badly(name: str, code: int, last_words: str) -> str:
     how = f"exited with code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+    if code == -signal.SIGXCPU:
+        how += " (limits.cpuSeconds)"
     words = cut(last_words[-TAIL_CHARS:])
     return f"{name} {how}" + (f"; its last lines:\n{words}" if words else "; it wrote nothing")

@@ -26,10 +26,11 @@ TurnFunction = Callable[[Context], Awaitable[Any]]
 
 class PythonRuntime:
     """Calls one async function per turn. It is imported at the first turn, so that a mistake in it is a failed run that
-    says so, and again at the next turn if that failed."""
+    says so, and again at the next turn if that failed. `output_bytes` bounds its reply."""
 
-    def __init__(self, entry: str, path: str | None = None) -> None:
+    def __init__(self, entry: str, path: str | None = None, output_bytes: int | None = None) -> None:
         self._entry = entry
+        self._output_bytes = output_bytes
         self._path = path
         self._function: TurnFunction | None = None
 
@@ -44,6 +45,10 @@ class PythonRuntime:
                 raise  # an abort, and what went wrong on the way out
             _log.exception("turn failed", extra={"run": ctx.run_id})
             raise TurnFailed(describe(error)) from None
+        if self._output_bytes is not None and isinstance(reply, str):
+            size = len(reply.encode("utf-8", "surrogatepass"))
+            if size > self._output_bytes:
+                raise TurnFailed(f"a reply of {size} bytes, {self._output_bytes} are allowed (limits.outputBytes)")
         return reply
 
 

@@ -44,6 +44,7 @@ class Limits(Section, frozen=True):
     cpu_seconds: Positive | None = None
     wall_seconds: Positive | None = None
     output_bytes: Positive | None = None
+    transcript_bytes: Annotated[Positive | None, Meta(description="A session with more takes no new message.")] = None
 
 
 class Subagents(Section, frozen=True):
@@ -171,6 +172,9 @@ class AgentDefaults(Section, frozen=True):
     model: Text | ModelChoice | None = None
     max_concurrent: Positive = default_max_concurrent()
     timeout_seconds: Annotated[Seconds, Meta(description="Longest turn; 0 means no limit.")] = 172_800
+    no_progress_seconds: Annotated[
+        Seconds, Meta(description="Longest silence of a turn that waits for nobody; 0 means no limit.")
+    ] = 0
     idle_seconds: Annotated[Seconds, Meta(description="An idle worker exits after this.")] = 60
     subagents: Subagents = Subagents()
     limits: Limits = Limits()

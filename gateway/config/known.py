@@ -35,8 +35,10 @@ KNOWN: Mapping[str, frozenset[str]] = {
         "tools": """profile allow alsoAllow deny byProvider toolsBySender elevated exec fs loopDetection
             sessions_spawn subagents sandbox web media links message codeMode experimental""",
         "session": """scope dmScope groupScope mainKey identityLinks resetTriggers reset resetByType resetByChannel
-            store sendPolicy threadBindings sharing maintenance idleMinutes typingMode typingIntervalSeconds
-            parentForkMaxTokens writeLock""",
+            store sendPolicy threadBindings sharing idleMinutes typingMode typingIntervalSeconds parentForkMaxTokens
+            writeLock""",
+        "session.maintenance": """maxDiskBytes highWaterBytes resetArchiveRetention preserveRecent
+            archiveDashboardAfter coldStorage rotateBytes pruneDays""",
         "logging": "consoleLevel consoleStyle redactSensitive redactPatterns",
     }.items()
 }

@@ -4,6 +4,7 @@ Pure: no file, no environment, no Trio. The types say what a value may be; rules
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, structs
@@ -48,10 +49,30 @@ class PingPong(Section, frozen=True):
     max_ping_pong_turns: Annotated[int, Meta(ge=0, le=5)] = 0
 
 
+class Maintenance(Section, frozen=True):
+    """What is kept of the past."""
+
+    mode: Annotated[
+        Literal["enforce", "warn"], Meta(description="enforce removes what is too old or too much; warn only says so.")
+    ] = "enforce"
+    prune_after: Annotated[
+        Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[hdw]$")] | Annotated[int, Meta(ge=1, le=36_500)],
+        Meta(description="Age of idle sessions and ended runs: a number of days, or like 12h, 30d, 4w."),
+    ] = "30d"
+    max_entries: Annotated[Positive, Meta(description="Sessions kept; main sessions always are.")] = 5000
+
+    @property
+    def prune_after_ms(self) -> float:
+        """`pruneAfter` in milliseconds."""
+        text = f"{self.prune_after}d" if isinstance(self.prune_after, int) else self.prune_after
+        return int(text[:-1]) * {"h": 1, "d": 24, "w": 168}[text[-1]] * 3_600_000.0
+
+
 class Session(Section, frozen=True):
     """Sessions."""
 
     agent_to_agent: PingPong = PingPong()
+    maintenance: Maintenance = Maintenance()
 
 
 class Spawn(Section, frozen=True):
@@ -122,6 +143,13 @@ class Settings(Section, frozen=True):
     def limits_of(self, agent_id: str) -> Limits:
         """The limits of one agent: its own where written, else the defaults. KeyError for an unknown agent."""
         return _overlay(self.agents.defaults.limits, self.agents.entries[agent_id].limits)
+
+    def limit_key(self, agent_id: str, name: str) -> str:
+        """Where a limit of one agent is written, or would be."""
+        field = re.sub("[A-Z]", lambda hit: f"_{hit[0].lower()}", name)
+        agent = self.agents.entries.get(agent_id)
+        shared = agent is None or getattr(agent.limits, field, None) is None
+        return f"agents.{'defaults' if shared else f'entries.{agent_id}'}.limits.{name}"
 
     def workspace_of(self, agent_id: str) -> str | None:
         """Where one agent's files are, or None when nothing says so. KeyError for an unknown agent."""

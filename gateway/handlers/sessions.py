@@ -16,6 +16,7 @@ from gateway.protocol.calls.sessions import (
     RunResult,
     RunRow,
     RunsList,
+    SessionReset,
     SessionRow,
     SessionsList,
 )
@@ -46,6 +47,15 @@ def sessions_list(call: Call) -> dict[str, Any]:
 def sessions_describe(call: Call) -> dict[str, SessionRow | None]:
     params: OneSession = call.params
     return {"session": call.services.sessions.row(_key(call, params.key))}
+
+
+async def sessions_reset(call: Call) -> dict[str, Any]:
+    params: SessionReset = call.params
+    key = _key(call, params.key)
+    session_id = await call.services.runs.reset(key)
+    if session_id is None:
+        raise invalid(f"there is no session {key}; peergate sessions lists them")
+    return {"ok": True, "key": key, "sessionId": session_id}
 
 
 def chat_history(call: Call) -> dict[str, Any]:
@@ -178,6 +188,7 @@ def _final(run: RunSnapshot) -> dict[str, object]:
 HANDLERS: dict[str, Handler] = {
     "sessions.list": sessions_list,
     "sessions.describe": sessions_describe,
+    "sessions.reset": sessions_reset,
     "chat.history": chat_history,
     "runs.list": runs_list,
     "agent": agent,

@@ -32,6 +32,8 @@ async def tools_invoke(call: Call) -> dict[str, Any]:
         raise invalid(f'unknown tool "{params.name[:64]}"; the session tools are {", ".join(sorted(BY_NAME))}')
     session = _acting(call, tool, params)
     args = _decode(tool, params)
+    run_id = call.services.runs.active_run(str(session)) if call.principal.bound else None
+    call.services.runs.touch(run_id)
     return await use(
         tool.name,
         ToolCall(
@@ -41,7 +43,7 @@ async def tools_invoke(call: Call) -> dict[str, Any]:
             args=args,
             key=params.idempotency_key,
             digest=digest_of(tool.name, args, bytes(params.args)),
-            run_id=call.services.runs.active_run(str(session)) if call.principal.bound else None,
+            run_id=run_id,
         ),
     )
 

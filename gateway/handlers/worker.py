@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.protocol.calls.worker import Assignment, WorkerEmit, WorkerFinish, WorkerNext, WorkerState, WorkerSteering
+from gateway.protocol.calls.worker import (
+    Assignment,
+    WorkerEffect,
+    WorkerEmit,
+    WorkerFinish,
+    WorkerNext,
+    WorkerState,
+    WorkerSteering,
+)
 from gateway.router import Call, Handler
 from gateway.services.workers import Seat
 
@@ -33,6 +41,11 @@ async def worker_steering(call: Call) -> dict[str, Any]:
     return await call.services.leases.steering(_seat(call), params.run_id, open=params.open)
 
 
+async def worker_effect(call: Call) -> dict[str, Any]:
+    params: WorkerEffect = call.params
+    return await call.services.leases.effect(_seat(call), params)
+
+
 async def worker_state(call: Call) -> dict[str, Any]:
     params: WorkerState = call.params
     return await call.services.leases.keep_state(_seat(call), params.run_id, params.state)
@@ -43,5 +56,6 @@ HANDLERS: dict[str, Handler] = {
     "worker.emit": worker_emit,
     "worker.finish": worker_finish,
     "worker.steering": worker_steering,
+    "worker.effect": worker_effect,
     "worker.state": worker_state,
 }

@@ -10,13 +10,14 @@ import typing
 import msgspec
 
 from gateway.protocol import calls, events, limits
-from gateway.protocol.calls import agents, sessions, system, tools, worker
+from gateway.protocol.calls import agents, mailbox, sessions, system, tools, worker
 from gateway.protocol.calls.row import Nothing, Params, Row
 
 _FAMILIES = (
     ("System", system),
     ("Agents", agents),
     ("Sessions and runs", sessions),
+    ("Mailbox", mailbox),
     ("Tools", tools),
     ("Workers", worker),
 )
@@ -89,6 +90,8 @@ def _type(kind: object) -> str:
         return "the tool's parameters"
     if typing.get_origin(kind) is typing.Union or type(kind).__name__ == "UnionType":
         return " or ".join(_type(part) for part in typing.get_args(kind))
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(f"`{word}`" for word in typing.get_args(kind))
     if (origin := typing.get_origin(kind)) is not None:
         inner = ", ".join(_type(part) for part in typing.get_args(kind) if part is not Ellipsis)
         name = {"tuple": "list"}.get(getattr(origin, "__name__", str(origin)), getattr(origin, "__name__", str(origin)))

@@ -48,3 +48,6 @@ MAX_UNGREETED_PER_DOOR = 512
 while."""
 REFUSAL_SECONDS = 1.0
 """How long a peer that will be refused may take to say hello and so learn why."""
+
+MAX_ACTION_RESULT_BYTES = 64 * 1024
+"""Of an action's result as JSON; it is kept to be given again."""

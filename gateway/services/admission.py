@@ -14,8 +14,9 @@ from gateway.services.idempotency import keep
 from gateway.services.lanes import lane_of
 from gateway.services.run_state import State
 from gateway.services.work import Accepted, ChildLimit, NewMessage, SpawnInfo
-from gateway.store import mailbox, runs, sessions
+from gateway.store import mailbox, records, runs, sessions
 from gateway.store.runs import RunRecord
+from gateway.store.sessions import SessionRecord
 
 MAX_UNFINISHED_PER_SESSION = 1000
 """Messages one session may have waiting; the next is refused as UNAVAILABLE. Announcements are bounded by the children
@@ -32,6 +33,7 @@ def accept(db: sqlite3.Connection, message: NewMessage, now: float) -> Outcome[A
         return Outcome(_again(db, known, message, key))
     _check_room(db, message, key)
     session = sessions.get(db, str(key))
+    _check_transcript(session, message)
     if session is None:
         _make_session(db, key, message.spawn, message.label, now)
     else:
@@ -70,6 +72,8 @@ def place(
     else for its own turn."""
     host = runs.reading_run(db, run.session) if steer else None
     mail = mailbox.insert(db, run.id, run.session, text, provenance, now, host.id if host else None)
+    if host is None:
+        records.unstop_agent(db, run.agent)
     return Steered(run, owner, host, mail) if host else Queued(run, owner, created=True)
 
 
@@ -101,6 +105,16 @@ def _check_room(db: sqlite3.Connection, message: NewMessage, key: SessionKey) ->
         raise unavailable(
             f"{MAX_UNFINISHED_PER_SESSION} messages wait for the session {key} already; wait, or abort some "
             f"(peergate abort {key})", 5000,
+        )  # fmt: skip
+
+
+def _check_transcript(session: SessionRecord | None, message: NewMessage) -> None:
+    most = message.max_transcript_bytes
+    if session is not None and most is not None and session.bytes >= most:
+        raise invalid(
+            f"the transcript of {session.key} has {session.bytes} bytes, {message.max_transcript_key} allows {most}; "
+            f"""to begin it anew: peergate call sessions.reset '{{"key": "{session.key}"}}'""",
+            code="TRANSCRIPT_FULL", key=message.max_transcript_key,
         )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from gateway.store.runs import RunRecord
 @dataclass(slots=True, eq=False)
 class Active:
     """One run. `host`: the turn it was steered into. `waits`: how many of its tool calls wait. `heard`: whether this
-    lease's worker has said anything. `told`: events published."""
+    lease's worker has said anything. `told`: events published. `progress`: when it gave its last sign, in Trio's
+    time."""
 
     id: str
     session: str
@@ -33,6 +34,7 @@ class Active:
     waits: int = 0
     heard: bool = False
     told: int = 0
+    progress: float = 0.0
 
     @property
     def ticket(self) -> Ticket:

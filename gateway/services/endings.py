@@ -1,5 +1,5 @@
 """How a run ends, in one transaction: its row, the transcript, the session, the parent's announcement, the messages it
-was steered.
+was steered, its own message (done, or parked for an operator).
 
 Owns exactly-once: a run that has ended does not end again, and its announcement has a key made from its id. Also owns
 the cascade: what ends badly takes its unfinished children along."""
@@ -10,12 +10,13 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from gateway.services import announce
+from gateway.services import announce, pingpong
 from gateway.services.admission import owner_of, place
 from gateway.services.changes import Change, Ended, Outcome, Queued, Said, SessionChanged
 from gateway.services.lanes import lane_of
 from gateway.services.run_state import Event, State, next_state
-from gateway.store import mailbox, runs, sessions
+from gateway.store import mailbox, runs, sessions, tool_calls
+from gateway.store.mailbox import MailRecord
 from gateway.store.runs import RunRecord
 from supervisor.crashpoints import crashpoint
 
@@ -52,19 +53,21 @@ def end(db: sqlite3.Connection, run_id: str, ending: Ending, now: float) -> list
     changes = _settle_steered(db, run, ending, now)
     text = ending.text if ending.text is not None else partial_text(db, run) if state != State.DONE else None
     reason = None if state == State.DONE else str(state)
-    run = runs.update(
-        db, run.id, state=state, ended_at=now, steering=0, text=text, error=ending.error, stop_reason=reason
-    )
-    mailbox.mark(db, run.id, mailbox.DONE)
+    mail = mailbox.of_run(db, run.id)
+    parked = mail is not None and state == State.INTERRUPTED
+    error = f"{ending.error}; its message is parked: peergate mailbox show {run.id}" if parked else ending.error
+    run = runs.update(db, run.id, state=state, ended_at=now, steering=0, text=text, error=error, stop_reason=reason)
+    mailbox.mark(db, run.id, mailbox.DEAD if parked else mailbox.DONE)
+    tool_calls.leave_open(db, run.id, now)
     if text and (said := sessions.add_message(db, run.session, now, "assistant", text, run.id, None, reason)):
         changes.append(Said(said))
-    sessions.update(
-        db, run.session, status=_SESSION_STATUS[state], updated_at=now, last_run=run.id, last_error=ending.error
-    )
+    sessions.update(db, run.session, status=_SESSION_STATUS[state], updated_at=now, last_run=run.id, last_error=error)
     changes.append(Ended(run, ending.by_worker))
     if not ending.quiet:
         changes += _announce(db, run, now)
-    if ending.cascade and state != State.DONE:
+    if state == State.DONE:
+        changes += _go_on_talking(db, run, mail, now)
+    elif ending.cascade:
         changes += _end_children(db, run, now)
     return [*changes, *clean_up(db, run), SessionChanged(run.session, "done" if state == State.DONE else "error")]
 
@@ -110,26 +113,35 @@ def abort(
 
 
 def lose(
-    db: sqlite3.Connection, run_id: str, spawn: str, why: str, now: float, *, repeatable: bool, most_attempts: int
-) -> list[Change]:
-    """The worker that had a run is gone: queue another attempt, or end it as interrupted with the true cause."""
+    db: sqlite3.Connection, run_id: str, spawn: str, why: str, now: float, *, repeatable: bool, most_attempts: int,
+    over_limit: bool = False,
+) -> list[Change]:  # fmt: skip
+    """The worker that had a run is gone: queue another attempt, or end it as interrupted with the true cause.
+    `over_limit`: it was ended because the turn used more than it may, so the turn has failed."""
     run = runs.get(db, run_id)
     if run is None or run.spawn != spawn or next_state(run.state, Event.LOST) is None:
         return []
-    if repeatable and run.attempt < most_attempts:
+    if over_limit:
+        return end(db, run.id, Ending(Event.FAILED, error=why), now)
+    unsure = tool_calls.open_unsafe(db, run.id)
+    most = run.attempts_allowed or most_attempts
+    if repeatable and unsure is None and run.attempt < most:
         run = runs.update(db, run.id, state=State.QUEUED, steering=0, spawn=None)
         return [Queued(run, owner_of(db, run))]
-    if repeatable:
-        error = f"{why}; that was attempt {run.attempt} of {most_attempts}"
+    if unsure is not None:
+        error = f'{why}; it had begun "{unsure}", which may have happened, so the turn is not repeated by itself'
+    elif repeatable:
+        error = f"{why}; that was attempt {run.attempt} of {most}"
     else:
         error = f"{why}; a turn of this agent may have had effects and is not repeated by itself"
     return end(db, run.id, Ending(Event.GIVEN_UP, error=error), now)
 
 
 def clean_up(db: sqlite3.Connection, run: RunRecord) -> list[Change]:
-    """Remove a session that was to be removed with its run, once nothing of it goes on any more."""
+    """Remove a session that was to be removed with its run, once nothing of it goes on any more and no message of it
+    is parked."""
     session = sessions.get(db, run.session)
-    if session is None or session.cleanup != "delete":
+    if session is None or session.cleanup != "delete" or mailbox.count_dead(db, session.key):
         return []
     if runs.unfinished_of_session(db, session.key) or runs.unfinished_children_of_session(db, session.key):
         return []
@@ -177,6 +189,20 @@ def _announce(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change
     placed = place(db, told, target.spawned_by or target.key, text, provenance, now, steer=True)
     crashpoint("gateway.announce.after")
     return [placed]
+
+
+def _go_on_talking(db: sqlite3.Connection, run: RunRecord, mail: MailRecord | None, now: float) -> list[Change]:
+    """The reply to another agent's message, as a message to that agent, where turns are left."""
+    following = pingpong.next_message(run.id, run.session, run.text, mail.provenance) if mail is not None else None
+    target = sessions.get(db, following.session) if following else None
+    if following is None or target is None:
+        return []
+    told = runs.insert(
+        db, id=following.run_id, session=target.key, agent=target.agent, kind="inter_session",
+        lane=f"nested:{target.key}", state=State.QUEUED, sender=run.session, created_at=now,
+    )  # fmt: skip
+    sessions.update(db, target.key, updated_at=now)
+    return [place(db, told, owner_of(db, told), run.text or "", following.provenance, now, steer=False)]
 
 
 def _end_children(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:

@@ -22,10 +22,11 @@ from gateway.services.endings import Ending
 from gateway.services.holds import Holds
 from gateway.services.lanes import Lanes, caps_of
 from gateway.services.news import News
+from gateway.services.overtime import Overtime
 from gateway.services.ports import Publisher, Supervisor
 from gateway.services.run_state import Event, State
 from gateway.services.timers import Timers
-from gateway.services.workers import Seat, Workers, how_it_ended
+from gateway.services.workers import Seat, Workers, how_it_ended, limit_in
 from gateway.store import sessions
 from gateway.store.database import Database
 from supervisor.messages import Exited
@@ -56,8 +57,9 @@ class Engine:
         self.board = Board()
         self.lanes = Lanes(lambda lane: self._cap(lane))
         self.timers = Timers()
+        self.overtime = Overtime(self.timers, clock, lambda: self.settings, self._warn, self._expire)
         self.holds = Holds()
-        self.workers = Workers(supervisor, hub, nursery, self._worker_gone, self._agent_refused)
+        self.workers = Workers(supervisor, hub, nursery, self._worker_gone, self.quarantine)
         self.draining: str | None = None
         self.waiters: dict[str, trio.Event] = {}
         self.results: dict[str, trio.Event] = {}
@@ -103,7 +105,7 @@ class Engine:
         self.pump()
 
     def _queued(self, change: Queued) -> None:
-        run = self._on_board(change.run.id) or active_of(change.run, change.owner)
+        run = self.board.get(change.run.id) or active_of(change.run, change.owner)
         self._set_back(run)
         run.attempt = change.run.attempt
         self.board.add(run)
@@ -112,7 +114,7 @@ class Engine:
         self.enqueue(run)
 
     def _steered(self, change: Steered) -> None:
-        run = self._on_board(change.run.id) or active_of(change.run, change.owner)
+        run = self.board.get(change.run.id) or active_of(change.run, change.owner)
         self._set_back(run)
         run.host = change.host.id
         self.board.add(run)
@@ -123,11 +125,11 @@ class Engine:
 
     def _leased(self, change: Leased) -> None:
         record = change.run
-        run = self._on_board(record.id)
+        run = self.board.get(record.id)
         assert run is not None, f"{record.id} was leased and is not on the board"
         run.state, run.attempt, run.spawn, run.heard, run.waits = State.RUNNING, record.attempt, record.spawn, False, 0
         self.timers.clear(("start", run.id))
-        self.watch_deadline(run.id, record.deadline_at)
+        self.overtime.begin(run, record)
         self.news.started(run, record, self.clock())
         seat = self.workers.seat(run.spawn)
         if seat is None:  # it died while the lease was being written
@@ -141,11 +143,13 @@ class Engine:
         self.lanes.release(record.id)
         self.holds.unpark(record.agent, record.id)
         self.timers.clear(("start", record.id))
-        self.timers.clear(("run", record.id))
+        self.overtime.end(record.id)
         _wake(self.waiters.pop(record.id, None))
         _wake(self.results.pop(record.parent_session or "", None))
         if run is not None:
             self.news.ended(run, record, self.clock())
+            if record.state == State.INTERRUPTED:
+                self.news.parked(record)
             if run.state is State.STARTING:
                 self.workers.dismiss(run.session)
         seat = self.workers.seat(record.spawn)
@@ -178,7 +182,7 @@ class Engine:
         """Start every run that may start. None does while the disk takes no lease."""
         if self.draining is None and self.database.trouble is None:
             for run_id in self.lanes.start():
-                run = self._on_board(run_id)
+                run = self.board.get(run_id)
                 assert run is not None, f"{run_id} was in the lanes and is not on the board"
                 self._start(run)
 
@@ -216,15 +220,16 @@ class Engine:
         log.warning("run failed before it started", extra={"run": run_id, "reason": why})
         self.insist(lambda db: endings.end(db, run_id, Ending(Event.FAILED, error=why), now))
 
-    def watch_deadline(self, run_id: str, deadline_ms: float | None) -> None:
-        """End the run when its time is over."""
-        if deadline_ms is not None:
-            left = (deadline_ms - self.clock()) / 1000
-            self.timers.set(("run", run_id), left, partial(self._expired, run_id))
+    def touch(self, run_id: str | None) -> None:
+        """The run gave a sign of progress."""
+        if run_id and (run := self.board.get(run_id)):
+            run.progress = trio.current_time()
 
-    def _expired(self, run_id: str) -> None:
+    def _warn(self, run: Active, deadline_ms: float) -> None:
+        self.news.deadline(run, deadline_ms, self.clock())
+
+    def _expire(self, run_id: str, why: str) -> None:
         now = self.clock()
-        why = "the turn took longer than it may (runTimeoutSeconds, else agents.defaults.timeoutSeconds)"
         self.insist(lambda db: endings.end(db, run_id, Ending(Event.EXPIRED, error=why), now))
 
     def enqueue(self, run: Active) -> None:
@@ -243,7 +248,7 @@ class Engine:
     def unpark(self, agent: str) -> None:
         """Let an agent's parked runs queue again."""
         for run_id in self.holds.take_parked(agent):
-            if run := self._on_board(run_id):
+            if run := self.board.get(run_id):
                 self.enqueue(run)
 
     # --- losing -------------------------------------------------------------------------------------------------------
@@ -257,20 +262,22 @@ class Engine:
             # A worker that left in peace and had not said a word took the run as it was about to leave: nothing was
             # begun.
             unused = message.code == 0 and not run.heard
-            self._lose(run, f"its worker {how_it_ended(message)}", repeatable=unused or self.is_repeatable(run.agent))
+            limit = limit_in(message)
+            key = f"; the key is {self.settings.limit_key(run.agent, limit)}" if limit else ""
+            why = f"its worker {how_it_ended(message)}{key}"
+            repeatable = unused or self.is_repeatable(run.agent)
+            self._lose(run, why, repeatable=repeatable, over_limit=limit is not None)
         elif run.state is State.STARTING:
             self.workers.summon(run.agent, run.session)
 
-    def _lose(self, run: Active, why: str, *, repeatable: bool) -> None:
+    def _lose(self, run: Active, why: str, *, repeatable: bool, over_limit: bool = False) -> None:
         spawn, now = run.spawn or "", self.clock()
         log.warning("run lost its worker", extra={"run": run.id, "session": run.session, "reason": why})
         self.insist(
-            lambda db: endings.lose(db, run.id, spawn, why, now, repeatable=repeatable, most_attempts=MAX_ATTEMPTS)
+            lambda db: endings.lose(
+                db, run.id, spawn, why, now, repeatable=repeatable, most_attempts=MAX_ATTEMPTS, over_limit=over_limit
+            )
         )
-
-    def _agent_refused(self, agent: str, why: str) -> None:
-        """The supervisor says that an agent is in quarantine."""
-        self.quarantine(agent, why)
 
     def quarantine(self, agent: str, why: str) -> None:
         """Fail what waits for this agent, with the reason; announcements wait for its release."""
@@ -293,15 +300,12 @@ class Engine:
 
     # --- small things -------------------------------------------------------------------------------------------------
 
-    def _on_board(self, run_id: str) -> Active | None:
-        return self.board.get(run_id)
-
     def _set_back(self, run: Active) -> None:
         """Out of its lane, its session and its worker: it waits again."""
         if run.state is State.STARTING:
             self.timers.clear(("start", run.id))
             self.workers.dismiss(run.session)
-        self.timers.clear(("run", run.id))
+        self.overtime.end(run.id)
         self.lanes.release(run.id)
         self.board.set_back(run)
         run.state, run.host, run.spawn, run.waits = State.QUEUED, None, None, 0

@@ -10,16 +10,18 @@ from typing import Any
 
 import trio
 
-from gateway.protocol.calls.worker import Assignment, WorkerEmit, WorkerFinish
+from gateway.protocol.calls.worker import Assignment, WorkerEffect, WorkerEmit, WorkerFinish
 from gateway.protocol.errors import Refusal, invalid, unavailable
-from gateway.services import endings, turns
+from gateway.services import effects, endings, turns
 from gateway.services.changes import Outcome
 from gateway.services.endings import Ending
 from gateway.services.engine import Engine
+from gateway.services.overtime import why_late
 from gateway.services.run_state import HELD, Event, State, next_state
 from gateway.services.workers import Seat
 from gateway.store import runs
 from gateway.store.runs import RunEvent
+from gateway.store.tool_calls import CallRecord
 from supervisor.crashpoints import crashpoint
 
 MAX_STATE_BYTES = 256 * 1024
@@ -62,8 +64,8 @@ class Leases:
 
     async def _lease(self, seat: Seat, run_id: str) -> Assignment | None:
         now = self._engine.clock()
-        timeout = self._engine.settings.agents.defaults.timeout_seconds
-        leased = await self._engine.commit(lambda db: turns.lease(db, run_id, seat.holder, now, timeout))
+        settings = self._engine.settings
+        leased = await self._engine.commit(lambda db: turns.lease(db, run_id, seat.holder, now, settings))
         crashpoint("gateway.lease.after")
         return leased
 
@@ -97,6 +99,7 @@ class Leases:
             run = engine.board.get(report.run_id)
             if run is not None and new is not None:
                 run.heard = True
+                engine.touch(run.id)
                 for one in new:
                     engine.news.agent(run, one.stream, one.data, now)
 
@@ -114,7 +117,7 @@ class Leases:
         event = _FINISHES.get(report.status)
         if event is None:
             raise invalid(f'status "{report.status}" is not served, allowed: {", ".join(_FINISHES)}')
-        now = self._engine.clock()
+        engine, now = self._engine, self._engine.clock()
 
         def step(db: Any) -> Outcome[bool]:
             held = turns.held_by(db, report.run_id, seat.holder.spawn, report.attempt)
@@ -122,7 +125,10 @@ class Leases:
                 # With its steer channel still open a message may be on its way that the worker cannot know of: then
                 # none counts as read, and telling one twice is the lesser harm.
                 unread = None if held.steering else report.unread
-                ending = Ending(event, report.text, report.error, unread, by_worker=True)
+                error = report.error
+                if event is Event.EXPIRED and error is None:
+                    error = why_late(held, engine.settings)
+                ending = Ending(event, report.text, error, unread, by_worker=True)
                 return Outcome(True, endings.end(db, report.run_id, ending, now))
             run = runs.get(db, report.run_id)
             ours = run is not None and run.spawn == seat.holder.spawn and run.attempt == report.attempt
@@ -144,6 +150,7 @@ class Leases:
         before it."""
         if not await self._engine.commit(lambda db: turns.steering(db, run_id, seat.holder.spawn, open=open)):
             raise self._not_yours(run_id)
+        self._engine.touch(run_id)
         return {"ok": True}
 
     async def keep_state(self, seat: Seat, run_id: str, state: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +161,24 @@ class Leases:
         now = self._engine.clock()
         if not await self._database.write(lambda db: turns.keep_state(db, run_id, seat.holder.spawn, packed, now)):
             raise self._not_yours(run_id)
+        self._engine.touch(run_id)
         return {"ok": True}
+
+    async def effect(self, seat: Seat, report: WorkerEffect) -> dict[str, Any]:
+        """Write that an action outside begins, or how it ended; the answer to the former says whether an earlier
+        attempt has done it already."""
+        engine, now, spawn = self._engine, self._engine.clock(), seat.holder.spawn
+
+        def follow(found: CallRecord | None) -> None:
+            run = engine.board.get(report.run_id)
+            if run is not None and found is not None:
+                run.heard = True
+                engine.touch(run.id)
+
+        found = await self._database.write(lambda db: effects.note(db, report, spawn, now), then=follow)
+        if found is None:
+            raise self._not_yours(report.run_id)
+        return {"state": found.state, "result": found.result}
 
     def _not_yours(self, run_id: str) -> Refusal:
         record = self._database.read(lambda db: runs.get(db, run_id))

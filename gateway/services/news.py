@@ -99,6 +99,18 @@ class News:
             payload["session"] = session_row(record, active=active)
         self._hub.publish("sessions.changed", payload, session=key)
 
+    def deadline(self, run: Active, deadline_ms: float, now: float) -> None:
+        """The run's time is nearly over."""
+        payload = {"runId": run.id, "sessionKey": run.session, "agentId": run.agent, "deadlineMs": round(deadline_ms)}
+        left = max(0.0, round((deadline_ms - now) / 1000, 3))
+        self._hub.publish("run.deadline", {**payload, "secondsLeft": left, "ts": round(now)}, session=run.session)
+
+    def parked(self, record: RunRecord) -> None:
+        """A run was interrupted and its message waits for an operator."""
+        about = {"agentId": record.agent, "sessionKey": record.session, "runId": record.id}
+        fix = f"peergate mailbox show {record.id}"
+        self.notice("error", "MESSAGE_PARKED", f"run {record.id}: {record.error}", **about, fix=fix)
+
     def notice(self, level: str, code: str, message: str, **about: str) -> None:
         """Something an operator should know."""
         self._hub.publish("notice", {"level": level, "code": code, "message": message, **about})

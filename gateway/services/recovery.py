@@ -16,7 +16,7 @@ from gateway.services.changes import Change
 from gateway.services.engine import MAX_ATTEMPTS, Engine
 from gateway.services.run_state import HELD, State
 from gateway.services.turns import Holder
-from gateway.store import mailbox, runs
+from gateway.store import mailbox, records, runs
 from gateway.store.runs import RunRecord
 
 log = logging.getLogger("gateway.recovery")
@@ -26,6 +26,8 @@ async def recover(engine: Engine, live_rows: list[dict[str, Any]], quarantined: 
     """Fill an empty engine. `live_rows`: {spawn, agent, session, pid, start}."""
     for agent in quarantined:
         engine.holds.quarantine(agent, "since before the gateway started")
+    for agent in engine.database.read(records.stopped_agents):
+        engine.holds.stop(agent)
     live = {str(row["spawn"]): row for row in live_rows}
     unfinished = await engine.database.read_slow(runs.unfinished)
     going_on = {run.spawn: run for run in unfinished if run.state in HELD and run.spawn in live}
@@ -50,7 +52,7 @@ def _restore(engine: Engine, record: RunRecord, *, goes_on: bool) -> None:
         run.state, run.heard = State.RUNNING, True
         engine.lanes.hold(run.ticket)
         engine.board.set_current(run)
-        engine.watch_deadline(run.id, record.deadline_at)
+        engine.overtime.begin(run, record)
         return
     if record.state in HELD:
         return  # its worker is gone; `lose` decides

@@ -24,7 +24,7 @@ class State(enum.StrEnum):
     TIMED_OUT = "timed_out"
     ABORTED = "aborted"
     INTERRUPTED = "interrupted"
-    """Its worker died and it must not, or not again, be tried: an operator decides."""
+    """Its worker died and it must not, or not again, be tried: its message is parked and an operator decides."""
 
 
 class Event(enum.StrEnum):
@@ -50,6 +50,8 @@ class Event(enum.StrEnum):
     """Its worker is gone; no other attempt is allowed."""
     DELIVERED = "delivered"
     """Its message reached somebody another way: steered into a turn, or fetched."""
+    RETRIED = "retried"
+    """An operator lets a parked message be tried again."""
 
 
 _HELD = {
@@ -76,9 +78,10 @@ TABLE: dict[State, dict[Event, State]] = {
     State.FAILED: {},
     State.TIMED_OUT: {},
     State.ABORTED: {},
-    State.INTERRUPTED: {},
+    State.INTERRUPTED: {Event.RETRIED: State.QUEUED},
 }
-ENDED = frozenset(state for state, row in TABLE.items() if not row)
+ENDED = frozenset({State.DONE, State.FAILED, State.TIMED_OUT, State.ABORTED, State.INTERRUPTED})
+"""States in which nothing more happens by itself."""
 HELD = frozenset({State.RUNNING, State.WAITING})
 """States in which a worker has the run."""
 

@@ -6,6 +6,7 @@ after it is on disk."""
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,11 @@ import trio
 from gateway.protocol.errors import invalid, unavailable
 from gateway.protocol.limits import MAX_MESSAGE_CHARS
 from gateway.services import admission, endings, results, turns
-from gateway.services.changes import Outcome
+from gateway.services.changes import Outcome, SessionChanged
 from gateway.services.engine import Engine
 from gateway.services.run_state import HELD, Event, State
 from gateway.services.work import Accepted, NewMessage, Record, RunSnapshot
-from gateway.store import runs
+from gateway.store import records, runs, sessions
 from gateway.store.runs import RunRecord
 
 MAX_LISTED_CHILDREN = 1000
@@ -57,8 +58,17 @@ class Runs:
             raise unavailable(
                 f"the system is stopping ({engine.draining}); send again with the same idempotency key", 1000
             )
+        message = self._with_limit(message)
         now = engine.clock()
         return await engine.commit(lambda db: admission.accept(db, message, now))
+
+    def _with_limit(self, message: NewMessage) -> NewMessage:
+        settings, agent = self._engine.settings, message.session_key.split(":")[1].lower()
+        most = settings.limits_of(agent).transcript_bytes
+        if most is None:
+            return message
+        key = settings.limit_key(agent, "transcriptBytes")
+        return dataclasses.replace(message, max_transcript_bytes=most, max_transcript_key=key)
 
     def _check_agent(self, session_key: str) -> None:
         entries = self._engine.settings.agents.entries
@@ -132,9 +142,29 @@ class Runs:
             run.state = State.RUNNING
             engine.lanes.resume(run.id)
             self._note(run.id, Event.UNBLOCKED)
+            engine.touch(run.id)
+
+    def touch(self, run_id: str | None) -> None:
+        """The run gave a sign of progress."""
+        self._engine.touch(run_id)
 
     def _note(self, run_id: str, event: Event) -> None:
         self._database.post(lambda db: turns.note_state(db, run_id, event), lazy=True)
+
+    async def reset(self, session_key: str) -> str | None:
+        """Begin a session anew: its transcript and state go. Its new session id, None when there is no such session.
+        Raises Refusal while something goes on in it."""
+        now, session_id = self._engine.clock(), str(uuid.uuid4())
+
+        def step(db: Any) -> Outcome[str | None]:
+            if sessions.get(db, session_key) is None:
+                return Outcome(None)
+            if runs.unfinished_of_session(db, session_key):
+                raise unavailable(f"the session {session_key} is at work; wait, or: peergate abort {session_key}")
+            sessions.empty(db, session_key, session_id, now)
+            return Outcome(session_id, [SessionChanged(session_key, "reset")])
+
+        return await self._engine.commit(step)
 
     # --- agents -------------------------------------------------------------------------------------------------------
 
@@ -153,8 +183,9 @@ class Runs:
     async def stop_agent(self, agent: str, reason: str) -> list[str]:
         """End an agent's runs in progress and its workers; what is queued waits for the next message. The ids of the
         runs ended."""
-        engine = self._engine
+        engine, now = self._engine, self._engine.clock()
         engine.holds.stop(agent)
+        await self._database.write(lambda db: records.stop_agent(db, agent, reason, now))
         ended: list[str] = []
         for run in engine.board.of_agent(agent):
             if run.state in HELD:

@@ -9,9 +9,11 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.config.settings import Settings
 from gateway.protocol.calls.worker import Assignment, Mail
 from gateway.services.admission import owner_of
 from gateway.services.changes import Change, Leased, Outcome, Said, SessionChanged, Steered
+from gateway.services.overtime import timeout_of, warn_at
 from gateway.services.run_state import HELD, Event, next_state
 from gateway.store import mailbox, runs, sessions
 from gateway.store.runs import RunEvent, RunRecord
@@ -37,14 +39,14 @@ def held_by(db: sqlite3.Connection, run_id: str, spawn: str, attempt: int | None
 
 
 def lease(
-    db: sqlite3.Connection, run_id: str, holder: Holder, now: float, default_timeout_s: int
+    db: sqlite3.Connection, run_id: str, holder: Holder, now: float, settings: Settings
 ) -> Outcome[Assignment | None]:
     """Give a run to a worker: a new attempt. None when it cannot be leased any more."""
     run = runs.get(db, run_id)
     state = next_state(run.state, Event.LEASED) if run else None
     if run is None or state is None:
         return Outcome(None)
-    timeout = run.timeout_s if run.timeout_s is not None else default_timeout_s
+    timeout = timeout_of(run.agent, run.timeout_s, settings)
     started = run.started_at or now
     run = runs.update(
         db, run_id,
@@ -70,6 +72,7 @@ def resume(db: sqlite3.Connection, run_id: str, spawn: str, attempt: int | None)
 def _assignment(db: sqlite3.Connection, run: RunRecord, *, resumed: bool) -> Assignment:
     mail = mailbox.of_run(db, run.id)
     assert mail is not None, f"the run {run.id} has no message"
+    started, deadline = run.started_at, run.deadline_at
     return Assignment(
         run_id=run.id,
         attempt=run.attempt,
@@ -77,7 +80,8 @@ def _assignment(db: sqlite3.Connection, run: RunRecord, *, resumed: bool) -> Ass
         provenance=mail.provenance,
         steered=tuple(Mail(one.id, one.text, one.provenance) for one in mailbox.taken_by(db, run.id)),
         state=sessions.get_state(db, run.session),
-        deadline_ms=round(run.deadline_at) if run.deadline_at is not None else None,
+        deadline_ms=round(deadline) if deadline is not None else None,
+        warn_ms=round(warn_at(started, deadline)) if started is not None and deadline is not None else None,
         resumed=resumed,
     )
 

@@ -43,7 +43,8 @@ class NewMessage:
 
     `kind` is user, inter_session, announce or task; `lane` is main, subagent, cron, or nested:<session>. `timeout_s`:
     None is the configured one, 0 none. `steer`: give it to the turn in progress if that one reads messages, instead of
-    queueing a turn of its own."""
+    queueing a turn of its own. `max_transcript_bytes`: a session whose transcript has so many takes no message; the
+    configuration key that says so is `max_transcript_key`."""
 
     run_id: str
     session_key: str
@@ -59,6 +60,8 @@ class NewMessage:
     steer: bool = False
     record: Record | None = None
     digest: str = ""
+    max_transcript_bytes: int | None = None
+    max_transcript_key: str = "limits.transcriptBytes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ asked for."""
 from __future__ import annotations
 
 import logging
+import signal
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -222,8 +223,18 @@ class Workers:
 
 def how_it_ended(message: Exited) -> str:
     """An exit in words."""
+    if message.signal == signal.SIGXCPU:
+        return "used up its processor time (limits.cpuSeconds)"
     how = f"was ended by signal {message.signal}" if message.signal is not None else f"exited with code {message.code}"
     return f"{how} ({message.reason})" if message.reason else how
+
+
+def limit_in(message: Exited) -> str | None:
+    """The limit a worker was ended for, as its key is called; None when it ended for another reason."""
+    if message.signal == signal.SIGXCPU:
+        return "cpuSeconds"
+    head, _, rest = message.reason.partition(":")
+    return head.removeprefix("limits.") if rest and head.startswith("limits.") else None
 
 
 def _retry_seconds(tries: int) -> float:

@@ -1,4 +1,4 @@
-"""The table `mailbox`: the message of each run, and who has it."""
+"""The table `mailbox`: the message of each run, and who has it; `dead` ones are parked until an operator decides."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-NEW, TAKEN, DONE, CONSUMED = "new", "taken", "done", "consumed"
+NEW, TAKEN, DONE, CONSUMED, DEAD, DROPPED = "new", "taken", "done", "consumed", "dead", "dropped"
+OPEN = (NEW, TAKEN, DEAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +65,35 @@ def taken_by(db: sqlite3.Connection, run: str) -> list[MailRecord]:
 def mark(db: sqlite3.Connection, run: str, state: str, by: str | None = None) -> None:
     """Set where the message of `run` is, and in whose hands."""
     db.execute("UPDATE mailbox SET state = ?, taken_by = ? WHERE run = ?", (state, by, run))
+
+
+def get(db: sqlite3.Connection, mail_id: int) -> MailRecord | None:
+    row = db.execute(f"{_SELECT} WHERE id = ?", (mail_id,)).fetchone()
+    return _record(row) if row else None
+
+
+def still_open(
+    db: sqlite3.Connection, state: str | None, session: str | None, after: int, limit: int
+) -> list[MailRecord]:
+    """Messages nobody is through with, oldest first, from the first one behind the id `after`."""
+    where = f"state IN {OPEN} AND id > ?"
+    values: list[Any] = [after]
+    for column, value in (("state", state), ("session", session)):
+        if value is not None:
+            where += f" AND {column} = ?"
+            values.append(value)
+    return [_record(row) for row in db.execute(f"{_SELECT} WHERE {where} ORDER BY id LIMIT ?", (*values, limit))]
+
+
+def count_dead(db: sqlite3.Connection, session: str | None = None) -> int:
+    """How many messages are parked, of one session or in all."""
+    where, values = ("", ()) if session is None else (" AND session = ?", (session,))
+    sql = f"SELECT count(*) FROM mailbox WHERE state IN {OPEN} AND state = 'dead'{where}"
+    return int(db.execute(sql, values).fetchone()[0])
+
+
+def forget(db: sqlite3.Connection, created_before: float, limit: int) -> int:
+    """Drop up to `limit` messages somebody is through with; what was said stays in the transcript."""
+    sql = """DELETE FROM mailbox WHERE id IN (SELECT id FROM mailbox
+        WHERE state IN ('done', 'consumed', 'dropped') AND created_at < ? LIMIT ?)"""
+    return db.execute(sql, (created_before, limit)).rowcount

@@ -1,4 +1,5 @@
-"""The tables `idempotency` and `refusals`: what must not happen twice, and what was not allowed to happen."""
+"""The tables `idempotency`, `refusals` and `stopped_agents`: what must not happen twice, what was not allowed to
+happen, and who is not to work until the next message."""
 
 from __future__ import annotations
 
@@ -55,3 +56,18 @@ def trim_refusals(db: sqlite3.Connection, keep: int) -> int:
     """Keep the newest `keep`."""
     sql = "DELETE FROM refusals WHERE id <= (SELECT max(id) FROM refusals) - ?"
     return db.execute(sql, (keep,)).rowcount
+
+
+def stop_agent(db: sqlite3.Connection, agent: str, reason: str, at: float) -> None:
+    """Remember that an operator stopped an agent."""
+    db.execute("INSERT OR REPLACE INTO stopped_agents (agent, reason, at) VALUES (?, ?, ?)", (agent, reason, at))
+
+
+def unstop_agent(db: sqlite3.Connection, agent: str) -> None:
+    """It may work again."""
+    db.execute("DELETE FROM stopped_agents WHERE agent = ?", (agent,))
+
+
+def stopped_agents(db: sqlite3.Connection) -> list[str]:
+    """Who was stopped and got no message since."""
+    return [agent for (agent,) in db.execute("SELECT agent FROM stopped_agents ORDER BY agent")]

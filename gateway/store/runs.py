@@ -40,6 +40,7 @@ class RunRecord:
     error: str | None
     stop_reason: str | None
     digest: str
+    attempts_allowed: int | None
 
 
 PREVIEW_CHARS = 2000
@@ -162,8 +163,49 @@ def stream_of(db: sqlite3.Connection, run_id: str, attempt: int, stream: str) ->
     return [json.loads(data) for (data,) in db.execute(sql, (run_id, attempt, stream))]
 
 
-def drop_events_of_ended(db: sqlite3.Connection, ended_before: float, limit: int) -> int:
-    """Forget the events of up to `limit` runs that ended before; their text and error stay."""
-    sql = """DELETE FROM run_events WHERE run IN (
-        SELECT id FROM runs WHERE ended_at < ? AND EXISTS (SELECT 1 FROM run_events WHERE run = runs.id) LIMIT ?)"""
-    return db.execute(sql, (ended_before, limit)).rowcount
+def drop_events_of_ended(db: sqlite3.Connection, since: float, before: float, limit: int) -> float:
+    """Forget the events of up to `limit` runs that ended from `since` until `before`; their text and error stay.
+    Up to when all of them are forgotten now."""
+    sql = "SELECT id, ended_at FROM runs WHERE ended_at >= ? AND ended_at < ? ORDER BY ended_at LIMIT ?"
+    found = db.execute(sql, (since, before, limit)).fetchall()
+    db.executemany("DELETE FROM run_events WHERE run = ?", [(run_id,) for run_id, _ in found])
+    return before if len(found) < limit else float(found[-1][1])
+
+
+def reopen(db: sqlite3.Connection, run: RunRecord, state: str, attempts: int) -> RunRecord:
+    """An ended run begins to wait again, with so many more attempts; what it was is forgotten."""
+    return update(
+        db, run.id, state=state, attempts_allowed=run.attempt + attempts, spawn=None, started_at=None, ended_at=None,
+        deadline_at=None, text=None, error=None, stop_reason=None,
+    )  # fmt: skip
+
+
+def rename(db: sqlite3.Connection, run_id: str, new_id: str) -> None:
+    """Give an ended run another id, so that its own is free again."""
+    db.execute("UPDATE runs SET id = ? WHERE id = ?", (new_id, run_id))
+    db.execute("UPDATE mailbox SET run = ? WHERE run = ?", (new_id, run_id))
+
+
+_UNPARKED = "NOT EXISTS (SELECT 1 FROM mailbox WHERE run = runs.id AND state = 'dead')"
+
+
+def drop_ended(db: sqlite3.Connection, ended_before: float, up_to_seq: int | None, limit: int) -> int:
+    """Forget up to `limit` runs that ended before and are not parked, with their messages and actions. `up_to_seq`:
+    only those accepted so early."""
+    where = f"ended_at < ? AND {_UNPARKED}" + ("" if up_to_seq is None else " AND seq <= ?")
+    values = (ended_before,) if up_to_seq is None else (ended_before, up_to_seq)
+    order = "ended_at" if up_to_seq is None else "seq"
+    rows = db.execute(f"SELECT id FROM runs WHERE {where} ORDER BY {order} LIMIT ?", (*values, limit)).fetchall()
+    for sql in (
+        "DELETE FROM run_events WHERE run = ?",
+        "DELETE FROM tool_calls WHERE run = ?",
+        "DELETE FROM mailbox WHERE run = ?",
+        "DELETE FROM runs WHERE id = ?",
+    ):
+        db.executemany(sql, rows)
+    return len(rows)
+
+
+def newest_seq(db: sqlite3.Connection) -> int:
+    """The number of the run accepted last."""
+    return int(db.execute("SELECT coalesce(max(seq), 0) FROM runs").fetchone()[0])

@@ -28,6 +28,7 @@ class SessionRecord:
     last_run: str | None
     last_error: str | None
     messages: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +105,30 @@ def delete(db: sqlite3.Connection, key: str) -> None:
     db.execute("DELETE FROM sessions WHERE key = ?", (key,))
 
 
-def idle_subagents(db: sqlite3.Connection, updated_before: float, limit: int) -> list[str]:
-    """Sub-agent sessions nothing happens in any more: no unfinished run of theirs, no unfinished child."""
-    sql = """SELECT key FROM sessions WHERE spawned_by IS NOT NULL AND updated_at < ?
-        AND NOT EXISTS (SELECT 1 FROM runs WHERE session = key AND ended_at IS NULL)
-        AND NOT EXISTS (SELECT 1 FROM runs WHERE parent_session = key AND ended_at IS NULL) LIMIT ?"""
+def empty(db: sqlite3.Connection, key: str, session_id: str, at: float) -> None:
+    """Begin a session anew: its transcript and its state go, its row stays."""
+    db.execute("DELETE FROM transcript WHERE session = ?", (key,))
+    db.execute("DELETE FROM session_state WHERE session = ?", (key,))
+    update(db, key, session_id=session_id, messages=0, bytes=0, last_error=None, updated_at=at)
+
+
+_IDLE = """NOT EXISTS (SELECT 1 FROM runs WHERE session = key AND ended_at IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE parent_session = key AND ended_at IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM runs JOIN mailbox ON mailbox.run = runs.id
+        WHERE runs.session = key AND mailbox.state = 'dead')"""
+
+
+def idle_subagents(db: sqlite3.Connection, agent: str, updated_before: float, limit: int) -> list[str]:
+    """An agent's sub-agent sessions nothing happens in any more: no unfinished run of theirs, no unfinished child, no
+    parked message."""
+    sql = f"SELECT key FROM sessions WHERE spawned_by IS NOT NULL AND agent = ? AND updated_at < ? AND {_IDLE} LIMIT ?"
+    return [key for (key,) in db.execute(sql, (agent, updated_before, limit))]
+
+
+def idle(db: sqlite3.Connection, updated_before: float, limit: int) -> list[str]:
+    """Sessions nothing happens in any more, longest idle first; an agent's main session is never among them."""
+    where = f"key != 'agent:' || agent || ':main' AND updated_at < ? AND {_IDLE}"
+    sql = f"SELECT key FROM sessions WHERE {where} ORDER BY updated_at LIMIT ?"
     return [key for (key,) in db.execute(sql, (updated_before, limit))]
 
 
@@ -121,7 +141,8 @@ def add_message(
 ) -> Message | None:  # fmt: skip
     """Append to a transcript; None when the session is gone."""
     row = db.execute(
-        "UPDATE sessions SET messages = messages + 1 WHERE key = ? RETURNING messages", (session,)
+        "UPDATE sessions SET messages = messages + 1, bytes = bytes + ? WHERE key = ? RETURNING messages",
+        (len(text.encode()), session),
     ).fetchone()
     if row is None:
         return None

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from agentproc.context import Context
+import trio
+
+from agentproc.context import Begun, Context
 from agentproc.inbox import Inbox, Message
 
 TurnFunction = Callable[[Context], Awaitable[str | None]]
@@ -35,6 +37,7 @@ class FakeTurn:
         self.steering: list[bool] = []
         self.states: list[dict[str, Any]] = []
         self.queued: list[dict[str, Any]] = []
+        self.settled: list[tuple[str, str, Any]] = []
         self._agents = agents or {}
         self._limit = limit
         self._lose = lose
@@ -51,6 +54,15 @@ class FakeTurn:
 
     async def save_state(self, state: dict[str, Any]) -> None:
         self.states.append(dict(state))
+
+    async def begin(self, name: str, effect: str) -> Begun:
+        return Begun(f"call-{len(self.settled)}", name, effect, "intent")
+
+    async def settle(self, begun: Begun, state: str, result: Any) -> None:
+        self.settled.append((begun.name, state, result))
+
+    async def wait_time_is_short(self) -> None:
+        await trio.sleep_forever()
 
     async def invoke(self, tool: str, args: dict[str, Any]) -> dict[str, Any]:
         self.calls.append((tool, args))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from gateway.protocol import scopes
 from gateway.protocol.calls.row import Params, Result, Row
@@ -117,9 +117,17 @@ class OneSession(Params, frozen=True):
     key: str
 
 
+class SessionReset(Params, frozen=True):
+    """`reason` new or reset, as OpenClaw's clients say; both mean the same."""
+
+    key: str
+    reason: Literal["new", "reset"] | None = None
+
+
 ROWS = (
     Row("sessions.list", scopes.READ, "Sessions, newest first.", SessionsList),
     Row("sessions.describe", scopes.READ, "One session's row, or null.", OneSession),
+    Row("sessions.reset", scopes.ADMIN, "Begin a session anew: its transcript and state go.", SessionReset),
     Row("chat.history", scopes.READ, "A session's transcript, oldest first within the page.", ChatHistory),
     Row("runs.list", scopes.READ, "Runs with their worker's pid and times.", RunsList, result=dict[str, Any]),
     Row(

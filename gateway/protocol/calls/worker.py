@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from gateway.protocol import scopes
 from gateway.protocol.calls.row import Params, Result, Row
@@ -26,7 +26,8 @@ class Mail(Result, frozen=True):
 
 class Assignment(Result, frozen=True):
     """A run to do. `resumed` answers a `holding` that is still ours: carry on. `steered` are messages earlier
-    attempts of this run were given and that are not finished with. `deadlineMs` is milliseconds since the epoch."""
+    attempts of this run were given and that are not finished with. `deadlineMs`, and `warnMs` before it, are
+    milliseconds since the epoch."""
 
     run_id: str
     attempt: int
@@ -35,6 +36,7 @@ class Assignment(Result, frozen=True):
     steered: tuple[Mail, ...] = ()
     state: dict[str, Any] | None = None
     deadline_ms: int | None = None
+    warn_ms: int | None = None
     resumed: bool = False
     abandoned: bool = False
 
@@ -74,10 +76,24 @@ class WorkerState(Params, frozen=True):
     state: dict[str, Any]
 
 
+class WorkerEffect(Params, frozen=True):
+    """An action outside begins (`state` intent) or has ended (done, with its result; failed, with the error's text).
+    `effect` says what another attempt may do with one it finds begun: unsafe (never repeat it), idempotent, pure."""
+
+    run_id: str
+    attempt: int
+    call: str
+    name: str
+    effect: Literal["unsafe", "idempotent", "pure"] = "unsafe"
+    state: Literal["intent", "done", "failed"] = "intent"
+    result: Any = None
+
+
 ROWS = (
     Row("worker.next", scopes.WORKER, "Wait for a run.", WorkerNext, result=Assignment, waits=True),
     Row("worker.emit", scopes.WORKER, "Report events of a run.", WorkerEmit),
     Row("worker.finish", scopes.WORKER, "Give a run back.", WorkerFinish),
     Row("worker.steering", scopes.WORKER, "Open or close the steer channel of a run.", WorkerSteering),
+    Row("worker.effect", scopes.WORKER, "Note that an action outside begins, or how it ended.", WorkerEffect),
     Row("worker.state", scopes.WORKER, "Keep the session's state.", WorkerState),
 )

@@ -66,7 +66,7 @@ def test_the_document_is_exactly_what_was_agreed():
                 "cwd": "/a",
                 "workspace": None,
                 "env": {"K": "v"},
-                "limits": {**limits, "outputBytes": None},
+                "limits": {**limits, "outputBytes": None, "transcriptBytes": None},
                 "subprocessGateway": True,
                 "idleSeconds": 9,
             }

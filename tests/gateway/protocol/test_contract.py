@@ -23,7 +23,9 @@ AUTHORITY = {
     "sessions.describe": "operator.read", "chat.history": "operator.read", "runs.list": "operator.read",
     "agent": "operator.write", "agent.wait": "operator.write", "chat.abort": "operator.write",
     "tools.invoke": "session", "worker.next": "worker", "worker.emit": "worker", "worker.finish": "worker",
-    "worker.steering": "worker", "worker.state": "worker",
+    "worker.steering": "worker", "worker.state": "worker", "worker.effect": "worker",
+    "sessions.reset": "operator.admin", "mailbox.list": "operator.read", "mailbox.retry": "operator.admin",
+    "mailbox.drop": "operator.admin",
 }  # fmt: skip
 
 

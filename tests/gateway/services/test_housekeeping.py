@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.services import housekeeping
-from gateway.services.housekeeping import clean
+from gateway.services.housekeeping import House
 from gateway.store import runs
 
 KID = "agent:main:subagent:kid"
@@ -16,10 +16,10 @@ async def test_the_events_of_an_ended_run_go_after_an_hour_and_its_text_stays(bo
     await worker.finish(run, "hi")
     stream = box.services.database.read
     mock_clock.jump(3000)
-    await clean(box.services.engine)
+    await House(box.services.engine).clean()
     assert stream(lambda db: runs.stream_of(db, "hello", 1, "assistant")) != []
     mock_clock.jump(3000)
-    await clean(box.services.engine)
+    await House(box.services.engine).clean()
     assert stream(lambda db: runs.stream_of(db, "hello", 1, "assistant")) == []
     assert (await box.services.runs.wait("hello", 0)).text == "hi"
 
@@ -30,11 +30,11 @@ async def test_an_idle_sub_agent_is_archived_and_a_busy_one_is_not(box, mock_clo
     await box.spawn("kid", parent_run="hello")
     child, run = await box.take(KID)
     mock_clock.jump(3601)
-    await clean(box.services.engine)
+    await House(box.services.engine).clean()
     assert box.services.sessions.row(KID) is not None
     await child.finish(run, "42")
     mock_clock.jump(3601)
-    await clean(box.services.engine)
+    await House(box.services.engine).clean()
     assert box.services.sessions.row(KID) is None
     assert box.services.sessions.row("agent:main:main") is not None
 
@@ -45,7 +45,7 @@ async def test_refusals_are_bounded_on_disk_and_on_their_way(box, monkeypatch):
         box.services.refusals.note(code="FORBIDDEN", door="agents", peer="uid 7", reason=str(number))
     assert box.services.refusals.dropped == 500
     await box.settle()
-    await clean(box.services.engine)
+    await House(box.services.engine).clean()
     kept = box.services.refusals.newest(limit=100)
     assert [one["reason"] for one in kept["refusals"]] == [str(number) for number in range(999, 989, -1)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.protocol.errors import Refusal
-from gateway.services.housekeeping import ANSWERS_KEPT_MS, clean
+from gateway.services.housekeeping import ANSWERS_KEPT_MS, House
 from gateway.services.work import NewMessage, Record
 
 
@@ -42,5 +42,5 @@ async def test_a_taken_result_is_recorded_with_its_taking(box):
 async def test_answers_are_forgotten_after_a_day(box, mock_clock):
     await box.services.idempotency.record("s", "k", "d", {"n": 1})
     mock_clock.jump(ANSWERS_KEPT_MS / 1000 + 1)
-    await clean(box.services.engine)
+    await House(box.services.engine).clean()
     assert box.services.idempotency.recall("s", "k", "d") is None

@@ -22,7 +22,10 @@ async def test_a_run_survives_its_worker_and_is_given_up_after_three(box):
         child.die(signal=9, reason="memoryBytes")
     ended = await box.services.runs.wait("run-kid", 60)
     assert (ended.state, ended.status) == ("interrupted", "error")
-    assert ended.error == "its worker was ended by signal 9 (memoryBytes); that was attempt 3 of 3"
+    assert ended.error == (
+        "its worker was ended by signal 9 (memoryBytes); that was attempt 3 of 3; "
+        "its message is parked: peergate mailbox show run-kid"
+    )
     assert ended.text == "try 3"
     told = await Worker(box, box.supervisor.born[0]).next()
     assert told.provenance["status"] == "error"
@@ -38,7 +41,8 @@ async def test_a_turn_that_may_have_had_effects_is_not_repeated(tmp_path, mock_c
         ended = await box.services.runs.wait("hello", 60)
         assert ended.state == "interrupted"
         assert ended.error == (
-            "its worker exited with code 1; a turn of this agent may have had effects and is not repeated by itself"
+            "its worker exited with code 1; a turn of this agent may have had effects and is not repeated by itself; "
+            "its message is parked: peergate mailbox show hello"
         )
 
 

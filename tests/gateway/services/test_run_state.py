@@ -7,18 +7,18 @@ import pytest
 from gateway.services.run_state import ENDED, HELD, TABLE, Event, State, next_state
 
 # One row per state; one column per event, in the order of Event. "." means: nothing happens.
-COLUMNS = """STARTED LEASED BLOCKED UNBLOCKED SUCCEEDED FAILED EXPIRED ABORTED LOST GIVEN_UP DELIVERED"""
+COLUMNS = """STARTED LEASED BLOCKED UNBLOCKED SUCCEEDED FAILED EXPIRED ABORTED LOST GIVEN_UP DELIVERED RETRIED"""
 ORDER = COLUMNS.split()
 CELLS = """
-QUEUED      STARTING RUNNING .       .       .    FAILED .         ABORTED QUEUED .           DONE
-STARTING    .        RUNNING .       .       .    FAILED .         ABORTED QUEUED .           DONE
-RUNNING     .        .       WAITING .       DONE FAILED TIMED_OUT ABORTED QUEUED INTERRUPTED .
-WAITING     .        .       .       RUNNING DONE FAILED TIMED_OUT ABORTED QUEUED INTERRUPTED .
-DONE        .        .       .       .       .    .      .         .       .      .           .
-FAILED      .        .       .       .       .    .      .         .       .      .           .
-TIMED_OUT   .        .       .       .       .    .      .         .       .      .           .
-ABORTED     .        .       .       .       .    .      .         .       .      .           .
-INTERRUPTED .        .       .       .       .    .      .         .       .      .           .
+QUEUED      STARTING RUNNING .       .       .    FAILED .         ABORTED QUEUED .           DONE    .
+STARTING    .        RUNNING .       .       .    FAILED .         ABORTED QUEUED .           DONE    .
+RUNNING     .        .       WAITING .       DONE FAILED TIMED_OUT ABORTED QUEUED INTERRUPTED .        .
+WAITING     .        .       .       RUNNING DONE FAILED TIMED_OUT ABORTED QUEUED INTERRUPTED .        .
+DONE        .        .       .       .       .    .      .         .       .      .           .        .
+FAILED      .        .       .       .       .    .      .         .       .      .           .        .
+TIMED_OUT   .        .       .       .       .    .      .         .       .      .           .        .
+ABORTED     .        .       .       .       .    .      .         .       .      .           .        .
+INTERRUPTED .        .       .       .       .    .      .         .       .      .           .        QUEUED
 """
 TABLE_TEST = [
     (line.split()[0], event, cell)
