@@ -148,6 +148,7 @@ class Gateway:
             taken.rows,
             taken.take.generation,
             quarantined=taken.quarantined,
+            waiting=lambda why: self._link.send_nowait(Beat(status=why)),
         ) as services:
             house = self._furnish(services)
             self._listen_to_supervisor(services)

@@ -125,9 +125,11 @@ class Control:
 
     # --- one gateway's life
 
-    async def serve(self, channel: Channel, ready: Callable[[], None]) -> None:
-        """Give this gateway everything and answer it until its channel ends. Raises BadMessage, ChannelFull when it is
-        broken."""
+    async def serve(
+        self, channel: Channel, ready: Callable[[], None], waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        """Give this gateway everything and answer it until its channel ends; `waiting` is called when it says what it
+        waits for before it can be ready. Raises BadMessage, ChannelFull when it is broken."""
         self.generation += 1
         gift = self._make_gift(self.generation)
         gateway = self.gateway = Gateway(channel, self.generation, trio.current_time())
@@ -141,16 +143,27 @@ class Control:
             gift.release()
         try:
             while (received := await channel.receive()) is not None:
-                self._hear(gateway, received[0], received[1], ready)
+                self._hear(gateway, received[0], received[1], ready, waiting)
         finally:
             if self.gateway is gateway:
                 self.gateway = None
                 self.on_change()
 
-    def _hear(self, gateway: Gateway, message: Message, descriptors: list[int], ready: Callable[[], None]) -> None:
+    def _hear(
+        self,
+        gateway: Gateway,
+        message: Message,
+        descriptors: list[int],
+        ready: Callable[[], None],
+        waiting: Callable[[], None],
+    ) -> None:
         match message:
             case Beat():
-                gateway.beat, gateway.last_beat = message, trio.current_time()
+                before, gateway.beat, gateway.last_beat = gateway.beat, message, trio.current_time()
+                if message.status and not gateway.ready:
+                    waiting()
+                if message.status != before.status:
+                    self.on_change()
             case Ready():
                 gateway.ready, gateway.epoch, gateway.last_beat = True, message.epoch, trio.current_time()
                 ready()

@@ -140,7 +140,7 @@ class Keeper:
                     trees.send(self.birth.pidfd, signal.SIGKILL)
             case Action.GIVE_UP:
                 self._log.error(
-                    f"the {self.name} says its configuration is wrong (exit code 78): it is not started again"
+                    f"the {self.name} cannot run as things are (exit code 78; it said why): it is not started again"
                 )
 
     def _tell(self, before: Unit) -> None:

@@ -16,7 +16,7 @@ from supervisor.control import Control
 from supervisor.factory import Birth, BirthFailed, Factory, Method, exec_zygote
 from supervisor.keeper import Keeper, Trade, terminate
 from supervisor.logfile import Log
-from supervisor.machine import Phase, Policy
+from supervisor.machine import Event, Phase, Policy
 from supervisor.options import Targets
 from supervisor.output import Throttle, record_of, serve_output, timestamp
 from supervisor.settings import Settings
@@ -151,7 +151,7 @@ class Line:
         await self.allowed.wait()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_gateway, birth)
-            await self._control.serve(birth.channel, ready)
+            await self._control.serve(birth.channel, ready, lambda: self.gateway.feed(Event.WAITING))
             nursery.cancel_scope.cancel()
 
     async def _watch_gateway(self, birth: Birth) -> None:

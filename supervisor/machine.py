@@ -33,6 +33,7 @@ class Event(Enum):
     WANT_DOWN = "want down"
     KILL_NOW = "kill now"
     SPAWNED = "spawned"
+    WAITING = "waiting"
     READY = "ready"
     DUE = "due"
     EXITED = "exited"
@@ -200,6 +201,10 @@ def step(unit: Unit, event: Event, now: float, policy: Policy, *, code: int | No
             return _kill_now(unit, now, policy)
         case Event.SPAWNED:
             return _spawned(unit)
+        case Event.WAITING:
+            # It says why it is not ready yet, so it does not hang: a full disk is no reason to kill who waits for room.
+            waits = unit.phase is Phase.STARTING and unit.alive
+            return (replace(unit, due=now + policy.start_timeout) if waits else unit), ()
         case Event.READY:
             return (_enter(unit, Phase.READY, now), ()) if unit.phase is Phase.STARTING and unit.alive else (unit, ())
         case Event.DUE:

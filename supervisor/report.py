@@ -69,7 +69,7 @@ def snapshot_of(seen: Picture) -> dict[str, Any]:
         "logFile": seen.log_file,
         "doors": {name: os.path.join(options.runtime_dir, path) for name, path in seen.doors.items()},
         "zygote": _unit(seen.line.zygote),
-        "gateway": _unit(seen.line.gateway),
+        "gateway": {**_unit(seen.line.gateway), "waitsFor": gateway.beat.status or None if gateway else None},
         **_agents(seen),
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from gateway.config.settings import Settings
+from gateway.protocol.errors import Refusal
 from gateway.services.engine import Engine
 from gateway.services.housekeeping import keep_house
 from gateway.services.idempotency import Idempotency
@@ -25,7 +26,8 @@ from gateway.services.refusals import Refusals
 from gateway.services.runs import Runs
 from gateway.services.sessions import Sessions
 from gateway.services.workers import Workers
-from gateway.store.database import OPEN_SECONDS, Database, open_database
+from gateway.store.database import Database, open_database
+from gateway.store.faults import Unwilling
 from supervisor.crashpoints import wall_clock
 
 VERSION = importlib.metadata.version("peergate")
@@ -92,15 +94,16 @@ async def open_services(
     *,
     quarantined: Sequence[str] = (),
     clock: Callable[[], float] = wall_ms,
+    waiting: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Services]:
     """Open the database, raise the epoch, recover what earlier gateways left, and run the engine until the block ends.
 
     The caller routes what the supervisor says: `services.workers.exited`, `services.runs.quarantined`,
-    `services.reload`,
-    `services.drain`. A database that a newer gateway has taken, or that memory could not follow, ends the block with
-    that error."""
+    `services.reload`, `services.drain`. `waiting` hears once a second why the disk does not let the database be opened.
+    A database that a newer gateway has taken, or that memory could not follow, ends the block with that error; Damaged
+    and SchemaTooNew when the file must not be used, Unwilling when the disk fills up in the middle of recovery."""
     first = generation == 1  # later ones follow a gateway that died; the file was looked through before
-    async with open_database(state_dir / DATABASE, thorough=first, patience=OPEN_SECONDS) as database:
+    async with open_database(state_dir / DATABASE, thorough=first, waiting=waiting) as database:
         async with trio.open_nursery() as nursery:
             engine = Engine(database, settings, link, hub, clock, nursery)
             database.on_trouble = engine.disk_changed
@@ -113,7 +116,10 @@ async def open_services(
                 Runs(engine), Leases(engine), Mailbox(engine), engine.workers, Idempotency(database, clock),
                 Refusals(database, clock), hub, link, clock, info, engine,
             )  # fmt: skip
-            await recover(engine, live_rows, list(quarantined))
+            try:
+                await recover(engine, live_rows, list(quarantined))
+            except Refusal as refusal:
+                raise Unwilling(refusal.shape.message) from refusal
             yield services
             nursery.cancel_scope.cancel()
 

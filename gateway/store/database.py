@@ -32,8 +32,6 @@ LOG_PAGES = 1000
 LOG_BYTES = 16 * 1024 * 1024
 """What a reader that held it up may leave of the log: it is cut to this when it begins anew."""
 OPEN_AGAIN_SECONDS = 1.0
-OPEN_SECONDS = 14.0
-"""How long a disk that does not let us start is tried in one life; the supervisor allows 20 s for a start."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +56,8 @@ def open_writing(path: Path, *, thorough: bool = False) -> tuple[sqlite3.Connect
 
     Raises Damaged, SchemaTooNew; sqlite3.Error when the disk is not willing. `thorough` as in `examine.look`."""
     look(path, len(migrations()), thorough=thorough)
-    path.touch(mode=0o600, exist_ok=True)
+    if not path.exists():
+        path.touch(mode=0o600)  # SQLite would let the umask decide
     connection = connect(path)
     try:
         migrate(connection)
@@ -73,31 +72,37 @@ def open_writing(path: Path, *, thorough: bool = False) -> tuple[sqlite3.Connect
     return connection, epoch
 
 
-async def _open_patiently(path: Path, *, thorough: bool, patience: float) -> tuple[sqlite3.Connection, int]:
-    """`open_writing`, tried again while the disk is not willing. Raises Unwilling when `patience` is over."""
-    deadline, told = trio.current_time() + patience, False
+async def _open_patiently(
+    path: Path, *, thorough: bool, waiting: Callable[[str], None] | None
+) -> tuple[sqlite3.Connection, int]:
+    """`open_writing`, tried again while the disk is not willing."""
+    told = False
     while True:
         try:
             return await trio.to_thread.run_sync(lambda: open_writing(path, thorough=thorough))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             refusal = refusal_of(error, path, what="the database cannot be opened")
             if refusal is None:
                 raise
-            if trio.current_time() >= deadline:
+            if waiting is None:
                 raise Unwilling(refusal.shape.message) from error
             if not told:
-                log.error("%s; trying again", refusal.shape.message)
+                log.error("%s; tried again every second", refusal.shape.message)
             told = True
+            waiting(refusal.shape.message)
         await trio.sleep(OPEN_AGAIN_SECONDS)
 
 
 @asynccontextmanager
-async def open_database(path: Path, *, thorough: bool = False, patience: float = 0) -> AsyncIterator[Database]:
+async def open_database(
+    path: Path, *, thorough: bool = False, waiting: Callable[[str], None] | None = None
+) -> AsyncIterator[Database]:
     """The database at `path`, created and migrated as needed. Leaving the block finishes queued writes and checkpoints.
 
-    Raises Unwilling when the disk does not let it be opened within `patience` seconds, Damaged when the file is not
-    whole, SchemaTooNew when a newer build wrote it. `thorough`: read all of it after an unclean end."""
-    connection, epoch = await _open_patiently(path, thorough=thorough, patience=patience)
+    While the disk does not let it be opened, waits and calls `waiting` with the reason once a second; without
+    `waiting`, raises Unwilling. Raises Damaged when the file is not whole, SchemaTooNew when a newer build wrote it.
+    `thorough`: read all of it after an unclean end."""
+    connection, epoch = await _open_patiently(path, thorough=thorough, waiting=waiting)
     database = Database(path, connection, epoch)
     try:
         yield database
@@ -193,12 +198,9 @@ class Database:
 
     def facts(self) -> dict[str, Any]:
         """For `health`: where it is, how much room there is, what is wrong with it."""
-        free, read_only = room(self.path.parent)
-        told: dict[str, Any] = {"path": str(self.path), "commits": self.commits, "freeBytes": free}
+        told: dict[str, Any] = {"path": str(self.path), "commits": self.commits, "freeBytes": room(self.path.parent)}
         with contextlib.suppress(OSError):
             told |= {"bytes": self.path.stat().st_size, "logBytes": log_of(self.path).stat().st_size}
-        if read_only:
-            told["mountedReadOnly"] = True
         if self.trouble is not None:
             told["trouble"] = self.trouble.shape.message
         if self.backup is not None:
@@ -255,4 +257,4 @@ class Database:
         self.broken.set()
 
 
-__all__ = ["BUSY_MS", "OPEN_SECONDS", "Database", "EpochLost", "Job", "connect", "open_database", "open_writing"]
+__all__ = ["BUSY_MS", "Database", "EpochLost", "Job", "connect", "open_database", "open_writing"]

@@ -5,6 +5,7 @@ damaged file, a newer schema) is `Unusable`, and names the commands that mend it
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -31,7 +32,7 @@ _WORDS = {
 }  # fmt: skip
 _READ_ONLY = "the disk that holds the state directory is mounted read-only; mount it writable"
 _FULL_BYTES = 64 * 1024
-"""With less room than this an I/O error is told as what it is: SQLite calls a full disk so where it maps files."""
+"""A disk without room for this is full: the index beside the log grows by half of it at once."""
 
 
 class EpochLost(Exception):
@@ -73,7 +74,9 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def refusal_of(error: sqlite3.Error, path: Path | None = None, *, what: str = "nothing was stored") -> Refusal | None:
+def refusal_of(
+    error: sqlite3.Error | OSError, path: Path | None = None, *, what: str = "nothing was stored"
+) -> Refusal | None:
     """What a caller is told about a file that cannot be used now, or None when the error is a fault of ours.
 
     With `path` the sentence names the directory and the room there is, also as details {cause, path, freeBytes}."""
@@ -81,26 +84,44 @@ def refusal_of(error: sqlite3.Error, path: Path | None = None, *, what: str = "n
     if known is None:
         return None
     cause, words = known
+    said = f"SQLite: {error}" if isinstance(error, sqlite3.Error) else str(error)
     if path is None:
-        return unavailable(f"{what}: {words} (SQLite: {error})", retry_after_ms=1000, cause=cause)
-    free, read_only = room(path.parent)
-    if cause in ("io", "readonly", "cantopen") and read_only:
-        cause, words = "readonly", _READ_ONLY
-    elif cause in ("io", "cantopen") and free is not None and free < _FULL_BYTES:
-        cause, words = _WORDS[sqlite3.SQLITE_FULL]
+        return unavailable(f"{what}: {words} ({said})", retry_after_ms=1000, cause=cause)
+    free = room(path.parent)
+    if cause in ("io", "readonly", "cantopen"):
+        cause, words = told_by_the_system(path.parent) or (cause, words)
     left = "its free space is unknown" if free is None else f"{free / 1_048_576:.1f} MiB free"
-    told = f"{what}: {words} ({path.parent}: {left}; SQLite: {error})"
+    told = f"{what}: {words} ({path.parent}: {left}; {said})"
     return unavailable(told, retry_after_ms=1000, cause=cause, path=str(path.parent), freeBytes=free)
 
 
-def room(directory: Path) -> tuple[int | None, bool]:
-    """Bytes free for us where the directory is (None: unknown), and whether it is mounted read-only."""
+def room(directory: Path) -> int | None:
+    """Bytes free for us where the directory is; None when nobody can say."""
     try:
         disk = os.statvfs(directory)
     except OSError:
-        return None, False
-    return disk.f_bavail * disk.f_frsize, bool(disk.f_flag & os.ST_RDONLY)
+        return None
+    return disk.f_bavail * disk.f_frsize
 
 
-def _code(error: sqlite3.Error) -> int:
+def told_by_the_system(directory: Path) -> tuple[str, str] | None:
+    """What the system says to a file of ours there: SQLite tells a full or a read-only disk as an I/O error where it
+    maps files, and ext4 after an error refuses writes without saying so in its flags."""
+    try:
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, _FULL_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            return "readonly", _READ_ONLY
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _WORDS[sqlite3.SQLITE_FULL]
+    return None
+
+
+def _code(error: sqlite3.Error | OSError) -> int:
+    if isinstance(error, OSError):
+        return sqlite3.SQLITE_IOERR
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.protocol.errors import Refusal
-from gateway.store.faults import EpochLost, refusal_of
+from gateway.store.faults import EpochLost, refusal_of, told_by_the_system
 from supervisor.crashpoints import crashpoint
 
 MAX_BATCH = 256
@@ -126,7 +126,9 @@ class Writer:
     def _rest(self) -> None:
         """Nobody writes: what there is to do then."""
         if self._trouble:
-            self._carry_out([Entry(_touch)])
+            # A page may fit where a message does not: SQLite alone would call the disk well, and ill again at once.
+            if told_by_the_system(self._path.parent) is None:
+                self._carry_out([Entry(_touch)])
             return
         self._log_filled = False
         try:

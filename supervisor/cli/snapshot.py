@@ -33,7 +33,9 @@ def gateway_words(doors: Sequence[str]) -> str | None:
         state = gateway if isinstance(gateway, dict) else {}
         words = f"the supervisor says its gateway is {state.get('state') or 'in an unknown state'}"
         pid = state.get("pid")
-        return f"{words} (pid {pid})" if pid else words
+        words = f"{words} (pid {pid})" if pid else words
+        waits = state.get("waitsFor")
+        return f"{words} and waits: {waits}" if waits else words
     return None
 
 

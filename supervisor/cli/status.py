@@ -34,6 +34,9 @@ def health_text(told: Mapping[str, Any]) -> str:
         "workers": told.get("workers"),
         "connections": told.get("connections"),
     }
+    database = told.get("database")
+    if isinstance(database, Mapping) and database.get("trouble"):
+        lines["database"] = one_line(database["trouble"])
     return pairs(lines)
 
 

@@ -30,6 +30,7 @@ CELLS: list[Cell] = [
     (STOPPED, Event.WANT_DOWN, Phase.STOPPED, False, ()),
     (STOPPED, Event.KILL_NOW, Phase.STOPPED, False, ()),
     (STOPPED, Event.SPAWNED, Phase.STOPPED, False, ()),
+    (STOPPED, Event.WAITING, Phase.STOPPED, False, ()),
     (STOPPED, Event.READY, Phase.STOPPED, False, ()),
     (STOPPED, Event.DUE, Phase.STOPPED, False, ()),
     (STOPPED, Event.EXITED, Phase.STOPPED, False, ()),
@@ -37,6 +38,7 @@ CELLS: list[Cell] = [
     (UNBORN, Event.WANT_DOWN, Phase.STOPPING, False, ()),
     (UNBORN, Event.KILL_NOW, Phase.KILLING, False, ()),
     (UNBORN, Event.SPAWNED, Phase.STARTING, True, ()),
+    (UNBORN, Event.WAITING, Phase.STARTING, True, ()),
     (UNBORN, Event.READY, Phase.STARTING, True, ()),
     (UNBORN, Event.DUE, Phase.KILLING, True, ()),
     (UNBORN, Event.EXITED, Phase.BACKOFF, True, ()),
@@ -44,6 +46,7 @@ CELLS: list[Cell] = [
     (STARTING, Event.WANT_DOWN, Phase.STOPPING, False, (Action.TERM,)),
     (STARTING, Event.KILL_NOW, Phase.KILLING, False, (Action.KILL,)),
     (STARTING, Event.SPAWNED, Phase.STARTING, True, ()),
+    (STARTING, Event.WAITING, Phase.STARTING, True, ()),
     (STARTING, Event.READY, Phase.READY, True, ()),
     (STARTING, Event.DUE, Phase.KILLING, True, (Action.KILL,)),
     (STARTING, Event.EXITED, Phase.BACKOFF, True, ()),
@@ -51,6 +54,7 @@ CELLS: list[Cell] = [
     (READY, Event.WANT_DOWN, Phase.STOPPING, False, (Action.TERM,)),
     (READY, Event.KILL_NOW, Phase.KILLING, False, (Action.KILL,)),
     (READY, Event.SPAWNED, Phase.READY, True, ()),
+    (READY, Event.WAITING, Phase.READY, True, ()),
     (READY, Event.READY, Phase.READY, True, ()),
     (READY, Event.DUE, Phase.READY, True, ()),
     (READY, Event.EXITED, Phase.STARTING, True, (Action.SPAWN,)),
@@ -58,6 +62,7 @@ CELLS: list[Cell] = [
     (STOPPING, Event.WANT_DOWN, Phase.STOPPING, False, ()),
     (STOPPING, Event.KILL_NOW, Phase.KILLING, False, (Action.KILL,)),
     (replace(STOPPING, alive=False), Event.SPAWNED, Phase.STOPPING, False, (Action.TERM,)),
+    (STOPPING, Event.WAITING, Phase.STOPPING, False, ()),
     (STOPPING, Event.READY, Phase.STOPPING, False, ()),
     (STOPPING, Event.DUE, Phase.KILLING, False, (Action.KILL,)),
     (STOPPING, Event.EXITED, Phase.STOPPED, False, ()),
@@ -66,6 +71,7 @@ CELLS: list[Cell] = [
     (KILLING, Event.WANT_DOWN, Phase.KILLING, False, ()),
     (KILLING, Event.KILL_NOW, Phase.KILLING, False, (Action.KILL,)),
     (replace(KILLING, alive=False), Event.SPAWNED, Phase.KILLING, False, (Action.KILL,)),
+    (KILLING, Event.WAITING, Phase.KILLING, False, ()),
     (KILLING, Event.READY, Phase.KILLING, False, ()),
     (KILLING, Event.DUE, Phase.KILLING, False, (Action.KILL,)),
     (KILLING, Event.EXITED, Phase.STOPPED, False, ()),
@@ -74,6 +80,7 @@ CELLS: list[Cell] = [
     (BACKOFF, Event.WANT_DOWN, Phase.STOPPED, False, ()),
     (BACKOFF, Event.KILL_NOW, Phase.STOPPED, False, ()),
     (BACKOFF, Event.SPAWNED, Phase.BACKOFF, True, ()),
+    (BACKOFF, Event.WAITING, Phase.BACKOFF, True, ()),
     (BACKOFF, Event.READY, Phase.BACKOFF, True, ()),
     (BACKOFF, Event.DUE, Phase.STARTING, True, (Action.SPAWN,)),
     (BACKOFF, Event.EXITED, Phase.BACKOFF, True, ()),
@@ -81,6 +88,7 @@ CELLS: list[Cell] = [
     (FAILED, Event.WANT_DOWN, Phase.FAILED, False, ()),
     (FAILED, Event.KILL_NOW, Phase.FAILED, False, ()),
     (FAILED, Event.SPAWNED, Phase.FAILED, False, ()),
+    (FAILED, Event.WAITING, Phase.FAILED, False, ()),
     (FAILED, Event.READY, Phase.FAILED, False, ()),
     (FAILED, Event.DUE, Phase.FAILED, False, ()),
     (FAILED, Event.EXITED, Phase.FAILED, False, ()),
@@ -96,6 +104,12 @@ def test_every_phase_meets_every_event(cell: Cell):
 
 def test_the_table_above_is_whole():
     assert {(cell[0].phase, cell[1]) for cell in CELLS} == {(phase, event) for phase in Phase for event in Event}
+
+
+def test_a_start_that_says_what_it_waits_for_is_not_given_up():
+    waiting, _ = step(STARTING, Event.WAITING, NOW, POLICY)
+    assert waiting.due == NOW + POLICY.start_timeout
+    assert step(UNBORN, Event.WAITING, NOW, POLICY) == (UNBORN, ())
 
 
 def test_a_deadline_that_has_not_come_changes_nothing():

@@ -1,0 +1,143 @@
+"""A disk that is full or cannot be written, under a real system: what is refused and how, what goes on, what comes
+back."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.disks import Ext4, ext4, fill, tmpfs
+from tests.support.system import Answer, System, eventually
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts disks")
+
+
+@pytest.fixture
+def system() -> Iterator[System]:
+    """Not started; whatever it stands on is unmounted before it is removed."""
+    system = System({"logging": {"level": "info"}})
+    try:
+        yield system
+    finally:
+        print(system.log(), file=sys.stderr)
+        system.remove()
+
+
+def send(system: System, key: str, text: str = "hello") -> dict[str, Any]:
+    answer: dict[str, Any] = system.call("agent", {"agentId": "main", "message": text, "idempotencyKey": key})
+    return answer
+
+
+def result(system: System, key: str) -> dict[str, Any]:
+    answer: dict[str, Any] = system.call("agent.wait", {"runId": key, "timeoutMs": 20_000})
+    return answer
+
+
+def send_until_refused(system: System, name: str) -> tuple[list[str], dict[str, Any]]:
+    """Keys of what was accepted, and the refusal."""
+    accepted: list[str] = []
+    for number in range(500):
+        try:
+            send(system, f"{name}{number}", "x" * 4000)
+        except Answer as answer:
+            return accepted, answer.shape
+        accepted.append(f"{name}{number}")
+    raise AssertionError("500 messages of 4 kB fit a disk of 6 MB")
+
+
+def said_by_the_user(system: System) -> list[str]:
+    """Runs in the transcript, oldest first."""
+    told = system.call("chat.history", {"sessionKey": "agent:main:main", "limit": 1000})
+    return [message["runId"] for message in told["messages"] if message["role"] == "user"]
+
+
+def unit(system: System) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((system.runtime / "status.json").read_text())["gateway"]
+    return found
+
+
+def test_a_full_disk_refuses_new_work_answers_reads_and_recovers_by_itself(system: System):
+    with tmpfs(system.state):
+        system.start()
+        gateway = system.gateway_pid()
+        send(system, "first")
+        assert result(system, "first")["status"] == "ok"
+        fill(system.state / "ballast")
+        accepted, refused = send_until_refused(system, "during")
+        assert refused["code"] == "UNAVAILABLE"
+        assert refused["retryable"]
+        assert "the disk that holds the state directory is full" in refused["message"]
+        assert f"{system.state}: 0.0 MiB free" in refused["message"]
+        assert refused["details"] == {"cause": "full", "path": str(system.state), "freeBytes": 0}
+        assert "first" in said_by_the_user(system)
+        health = system.call("health")
+        assert not health["ok"]
+        assert "is full" in health["database"]["trouble"]
+        told = system.cli("health").stdout
+        assert "NOT WELL" in told
+        assert "is full" in told
+        (system.state / "ballast").unlink()
+        eventually(lambda: system.call("health")["ok"])
+        send(system, "after")
+        for key in [*accepted, "after"]:
+            assert result(system, key)["status"] == "ok", key
+        assert said_by_the_user(system) == ["first", *accepted, "after"]
+        assert system.gateway_pid() == gateway
+        assert system.stop() == 0
+
+
+def test_a_gateway_that_dies_on_a_full_disk_waits_for_room_and_says_so(system: System):
+    with tmpfs(system.state):
+        system.start()
+        send(system, "first")
+        result(system, "first")
+        fill(system.state / "ballast")
+        accepted, _ = send_until_refused(system, "during")
+        os.kill(system.gateway_pid(), 9)
+        waits = eventually(lambda: unit(system).get("waitsFor"))
+        assert "the disk that holds the state directory is full" in waits
+        told = system.cli("health")
+        assert told.returncode == 69
+        assert "is full" in told.stderr
+        assert unit(system)["starts"] == 2
+        (system.state / "ballast").unlink()
+        eventually(lambda: system.cli("health").returncode == 0, 30)
+        assert unit(system)["starts"] == 2
+        send(system, "after")
+        for key in [*accepted, "after"]:
+            assert result(system, key)["status"] == "ok", key
+        assert said_by_the_user(system) == ["first", *accepted, "after"]
+        assert system.stop() == 0
+
+
+def test_a_disk_that_turns_read_only_refuses_answers_and_keeps_what_was_acknowledged(system: System):
+    with ext4(system.directory / "disk.img", system.state) as disk:
+        _use_a_disk_that_turns_read_only(system, disk)
+
+
+def _use_a_disk_that_turns_read_only(system: System, disk: Ext4) -> None:
+    system.start()
+    for number in range(5):
+        send(system, f"kept{number}")
+        assert result(system, f"kept{number}")["status"] == "ok"
+    gateway = system.gateway_pid()
+    disk.turn_read_only()
+    with pytest.raises(Answer, match="is mounted read-only; mount it writable") as refused:
+        send(system, "refused")
+    assert refused.value.shape["details"]["cause"] == "readonly"
+    assert len(said_by_the_user(system)) == 5
+    assert system.gateway_pid() == gateway
+    os.kill(gateway, 9)
+    assert "read-only" in eventually(lambda: unit(system).get("waitsFor"))
+    system.stop()
+    disk.mend()
+    system.start()
+    assert said_by_the_user(system) == [f"kept{number}" for number in range(5)]
+    send(system, "after")
+    assert result(system, "after")["status"] == "ok"
+    assert system.stop() == 0
