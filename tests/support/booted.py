@@ -5,6 +5,7 @@ overlay lives in a mount namespace of its own, which ends with the process, howe
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from tests.support.system import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 INIT = Path("/usr/lib/systemd/systemd")
+LOCK = Path("/run/peergate-tests-boot.lock")
 ADMIN_PATH = "/opt/peergate/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_SECONDS = 60.0
 OFF_SECONDS = 20.0
@@ -113,7 +115,9 @@ class Machine:
 @contextmanager
 def booted(files: dict[str, str], links: dict[str, str]) -> Iterator[Machine]:
     """A running machine with these files and symbolic links laid over ours, and nothing enabled."""
-    with tempfile.TemporaryDirectory(prefix="pg-boot-") as directory:
+    # One at a time: systemd-nspawn gives every unregistered machine the same control group.
+    with LOCK.open("w") as lock, tempfile.TemporaryDirectory(prefix="pg-boot-") as directory:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         place, seed, log = Path(directory, "place"), Path(directory, "seed"), Path(directory, "log")
         place.mkdir()
         _fill(seed, {**files, "/etc/systemd/system/stage.target": STAGE}, links)
