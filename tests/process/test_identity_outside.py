@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +115,7 @@ def test_on_a_kernel_without_peer_pidfds_everybody_is_still_who_they_are():
 # --- after a supervisor's death ---------------------------------------------------------------------------------------
 
 
-def test_what_a_killed_supervisor_left_is_no_operator_anywhere_and_ends_with_the_next_start(tmp_path: Path):
+def test_what_a_killed_supervisor_left_is_no_operator_anywhere_and_ends_with_the_next_start():
     """It was killed with its tools still knocking, with the uid of the owner of both systems."""
     with started(config(), uid=ORDINARY) as elsewhere:
         system = System(config(), wrapper=elsewhere.wrapper)
@@ -145,22 +149,49 @@ def test_what_a_killed_supervisor_left_is_no_operator_anywhere_and_ends_with_the
 # --- forged and planted -----------------------------------------------------------------------------------------------
 
 
-def test_stop_signals_the_listener_and_nobody_a_file_names(tmp_path: Path):
-    with started(config()) as system:
-        bystander = os.spawnvp(os.P_NOWAIT, "sleep", ["sleep", "60"])
+@contextmanager
+def forging(files: Sequence[Path], pid: int) -> Iterator[None]:
+    """Have the files name this pid, however often their owner writes them anew."""
+    over = threading.Event()
+
+    def forge() -> None:
+        while not over.wait(0.002):
+            for file in files:
+                with suppress(OSError, ValueError):
+                    told = json.loads(file.read_text())
+                    file.write_text(json.dumps(told | {"pid": pid}))
+
+    forger = threading.Thread(target=forge)
+    forger.start()
+    try:
+        yield
+    finally:
+        over.set()
+        forger.join()
+
+
+def test_stop_signals_the_listener_and_nobody_a_file_names():
+    with started(config()) as system, subprocess.Popen(["sleep", "60"]) as bystander:
         try:
-            for file in (system.runtime / "status.json", system.state / "lock"):
-                forged = json.loads(file.read_text()) | {"pid": bystander}
-                file.write_text(json.dumps(forged))
-            ended = system.cli("stop", "--json")
+            with forging([system.runtime / "status.json", system.state / "lock"], bystander.pid):
+                ended = system.cli("stop", "--json")
             assert json.loads(ended.stdout) == {"stopped": True, "pid": system.pid}
-            assert alive(bystander)
+            assert alive(bystander.pid)
         finally:
-            os.kill(bystander, signal.SIGKILL)
-            os.waitpid(bystander, 0)
+            bystander.kill()
 
 
 PLANTED = ("gateway", "supervisor", "agentproc", "trio", "msgspec", "msgpack", "sitecustomize", "usercustomize", "json")
+
+
+def pids_of(system: System, kind: str) -> list[int]:
+    """As the command line tells it, which also answers while no gateway does."""
+    ended = system.cli("ps", "--json")
+    return [row["pid"] for row in json.loads(ended.stdout) if row["kind"] == kind] if ended.returncode == 0 else []
+
+
+def wait_for_another(system: System, kind: str, old: int) -> None:
+    eventually(lambda: len(found := pids_of(system, kind)) == 1 and found != [old], 20)
 
 
 def test_modules_planted_in_an_agents_directory_never_run_in_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -179,13 +210,13 @@ def test_modules_planted_in_an_agents_directory_never_run_in_ours(tmp_path: Path
     with started(settings) as system:
         assert errand(system, "facts")["cwd"] == str(plot)
         for kind in ("zygote", "gateway"):
-            (row,) = system.ps(kind)
-            os.kill(row["pid"], signal.SIGKILL)
-            eventually(lambda kind=kind, pid=row["pid"]: [one["pid"] for one in system.ps(kind)] not in ([], [pid]))
-        system.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
-        before = system.gateway_pid()
-        system.process.send_signal(signal.SIGUSR2)  # type: ignore[union-attr]
-        eventually(lambda: system.gateway_pid() != before, 20)
+            (old,) = pids_of(system, kind)
+            os.kill(old, signal.SIGKILL)
+            wait_for_another(system, kind, old)
+        (old,) = pids_of(system, "gateway")
+        os.kill(system.pid, signal.SIGHUP)
+        os.kill(system.pid, signal.SIGUSR2)
+        wait_for_another(system, "gateway", old)
         assert errand(system, "facts", agent="other")
         assert list(marks.iterdir()) == []
         monkeypatch.delenv("PYTHONHOME")

@@ -187,7 +187,7 @@ def test_a_tool_that_floods_the_operators_door_keeps_no_operator_out(system: Sys
     errand(system, "leave", argv=flood)
     asked = ["call", "refusals.list", '{"code": "TOO_MANY_CONNECTIONS"}']
     # It is under way, and has used up what is its own.
-    eventually(lambda: "tool of agent errand" in system.cli(*asked).stdout)
+    eventually(lambda: "connections are open for tool of agent errand" in system.cli(*asked).stdout)
     took = []
     for _ in range(4):
         begun = time.monotonic()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from tests.support.identity import (
     tool_says,
 )
 from tests.support.identity_agents import ATTACKS
-from tests.support.system import System, alive, eventually
+from tests.support.system import System, alive
 
 UIDS = {"first": 61_100, "count": 10, "gid": 61_100}
 ALICE, BOB = UIDS["first"], UIDS["first"] + 1
@@ -94,7 +93,8 @@ def test_not_even_a_program_of_the_same_uid_outside_reads_or_takes_anything(shar
 def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system of root's with two agents, each with a uid and a directory of its own, both at work."""
     settings = config("alice", "bob", supervisor={"uids": UIDS})
-    with started(settings, wrapper=reachable()) as system:
+    crowded = [*reachable(), "setpriv", "--groups=4242,4243"]  # groups that no agent may inherit
+    with started(settings, wrapper=crowded) as system:
         system.stop()
         for agent, uid in (("alice", ALICE), ("bob", BOB)):
             home = system.directory / agent
@@ -173,9 +173,7 @@ def test_a_uid_is_emptied_before_its_agent_uses_it_and_never_goes_to_another(apa
         apart.start()
 
 
-def test_the_environment_of_a_worker_is_its_own_and_holds_nothing_of_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_environment_of_a_worker_is_its_own_and_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PEERGATE_GATEWAY_PASSWORD", "sesame")
     monkeypatch.setenv("SOME_API_KEY", "sesame")
     settings: dict[str, Any] = config()
@@ -185,4 +183,3 @@ def test_the_environment_of_a_worker_is_its_own_and_holds_nothing_of_ours(
         assert "TOKEN=errand" in printed
         assert "sesame" not in printed
         assert "TOKEN" not in tool(system, "env", agent="other")["out"]
-        eventually(lambda: system.ps("worker"))
