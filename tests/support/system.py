@@ -39,14 +39,18 @@ class Wire:
 
     def __init__(self, path: Path, *, events: bool = False, ticket: str | None = None, timeout: float = 30) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(path))  # blocking: under a flood a connect with a time-out ends with EAGAIN
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
         self.events: list[dict[str, Any]] = []
         self._ids = iter(range(1, 1 << 62))
         hello: dict[str, Any] = {"client": {"id": "test", "mode": "test"}, "events": events}
         if ticket is not None:
             hello["ticket"] = ticket
-        self.hello = self.call("connect", hello)
+        try:
+            self.hello = self.call("connect", hello)
+        except BaseException:
+            self.socket.close()
+            raise
 
     def send(self, method: str, params: Mapping[str, Any] | None = None) -> str:
         identity = str(next(self._ids))
