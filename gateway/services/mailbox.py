@@ -32,8 +32,12 @@ def find(db: sqlite3.Connection, name: str) -> MailRecord | None:
 
 
 def retry(db: sqlite3.Connection, name: str, now: float) -> Outcome[MailRecord]:
-    """Let a parked message be tried again. Raises Refusal."""
-    mail, run = _parked(db, name)
+    """Let a parked message be tried again; one that is being tried changes nothing, for the call may be sent twice.
+    Raises Refusal."""
+    mail, run = _known(db, name)
+    if mail.state in (mailbox.NEW, mailbox.TAKEN):
+        return Outcome(mail)
+    _check_parked(mail, run)
     state = next_state(run.state, Event.RETRIED)
     if state is None or sessions.get(db, run.session) is None:
         raise invalid(f"the message {mail.id} cannot be tried again: its session {run.session} is gone; drop it")
@@ -47,20 +51,26 @@ def retry(db: sqlite3.Connection, name: str, now: float) -> Outcome[MailRecord]:
 
 
 def drop(db: sqlite3.Connection, name: str) -> Outcome[MailRecord]:
-    """Decide that a parked message is not to be tried again. Raises Refusal."""
-    mail, run = _parked(db, name)
+    """Decide that a parked message is not to be tried again; one that was dropped stays so. Raises Refusal."""
+    mail, run = _known(db, name)
+    if mail.state == mailbox.DROPPED:
+        return Outcome(mail)
+    _check_parked(mail, run)
     mailbox.mark(db, run.id, mailbox.DROPPED)
     return Outcome(mail, clean_up(db, run))
 
 
-def _parked(db: sqlite3.Connection, name: str) -> tuple[MailRecord, RunRecord]:
+def _known(db: sqlite3.Connection, name: str) -> tuple[MailRecord, RunRecord]:
     mail = find(db, name)
     run = runs.get(db, mail.run) if mail else None
     if mail is None or run is None:
         raise _unknown(name)
+    return mail, run
+
+
+def _check_parked(mail: MailRecord, run: RunRecord) -> None:
     if mail.state != mailbox.DEAD:
         raise invalid(f"the message {mail.id} is not parked: its run {run.id} is {run.state}")
-    return mail, run
 
 
 def _unknown(name: str) -> Refusal:

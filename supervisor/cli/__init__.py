@@ -39,6 +39,7 @@ COMMANDS = {
     "send": Entry("send:send", "Send a message to an agent or session and print the reply."),
     "spawn": Entry("send:spawn", "Start a sub-agent on a task."),
     "abort": Entry("runs:abort", "Abort a run, or what a session is doing, and what it started."),
+    "mailbox": Entry("mailbox:mailbox", "Messages nobody is through with; retry or drop a parked one."),
     "wait": Entry("runs:wait", "Wait for a run and print its result."),
     "logs": Entry("stream:logs", "Print the log."),
     "events": Entry("stream:events", "Print what happens as it happens."),

@@ -17,7 +17,7 @@ import trio.testing
 
 from gateway.config.settings import Settings, complete
 from gateway.control import SpawnRefused
-from gateway.protocol.calls.worker import Assignment, WorkerEmit, WorkerFinish
+from gateway.protocol.calls.worker import Assignment, WorkerEffect, WorkerEmit, WorkerFinish
 from gateway.services import Services, open_services
 from gateway.services.work import Accepted, NewMessage, SpawnInfo
 from supervisor.messages import Exited
@@ -169,6 +169,11 @@ class Worker:
             {"runId": run.run_id, "attempt": run.attempt, "seq": seq, "events": events}, WorkerEmit
         )
         return await self.box.services.leases.emit(self.seat, report)
+
+    async def note(self, run: Assignment, name: str, state: str = "intent", **more: Any) -> dict[str, Any]:
+        """Tell that an action outside begins or how it ended; the name is its call as well."""
+        fields = {"run_id": run.run_id, "attempt": run.attempt, "call": name, "name": name, "state": state, **more}
+        return await self.box.services.leases.effect(self.seat, WorkerEffect(**fields))
 
     async def steer(self, run: Assignment, *, open: bool = True) -> None:
         await self.box.services.leases.steering(self.seat, run.run_id, open=open)

@@ -105,3 +105,17 @@ def test_settings_cannot_be_changed():
 
 def test_the_scopes_are_those_of_the_wire():
     assert set(get_args(Scope)) == OPERATOR_SCOPES
+
+
+@pytest.mark.parametrize(("written", "hours"), [(30, 720), ("12h", 12), ("2d", 48), ("1w", 168)])
+def test_ages_are_days_or_say_what_they_are(written, hours):
+    settings = settings_of({"session": {"maintenance": {"pruneAfter": written}}})
+    assert settings.session.maintenance.prune_after_ms == hours * 3_600_000
+
+
+def test_a_limit_names_the_place_it_is_written_at():
+    limits = {"defaults": {"limits": {"pids": 9}}, "entries": {"a": {"limits": {"memoryBytes": 7}}}}
+    settings = settings_of({"agents": limits})
+    assert settings.limit_key("a", "memoryBytes") == "agents.entries.a.limits.memoryBytes"
+    assert settings.limit_key("a", "pids") == "agents.defaults.limits.pids"
+    assert settings.limit_key("gone", "wallSeconds") == "agents.defaults.limits.wallSeconds"
