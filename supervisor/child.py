@@ -50,13 +50,15 @@ _IGNORED = (int(signal.SIGPIPE), int(signal.SIGXFSZ))
 
 @dataclass(frozen=True, slots=True)
 class Birthplace:
-    """What a child knows of how it came to be. `output` None: standard output is already the right one (exec)."""
+    """What a child knows of how it came to be. `output` None: standard output is already the right one (exec).
+    `parent` is the intermediate process that forked it; None: the supervisor itself did."""
 
     kind: str
     supervisor: int
     target: str
     channel: int
     output: int | None = None
+    parent: int | None = None
 
 
 def find_target(name: str) -> Callable[..., object]:
@@ -82,7 +84,7 @@ def become(birthplace: Birthplace) -> NoReturn:
     code = CRASHED
     try:
         weight = _separate(birthplace)
-        _tie_to(birthplace.supervisor)
+        _tie_to(birthplace.supervisor, birthplace.parent)
         code = _be_worker(birthplace, weight) if birthplace.kind == "worker" else _be_gateway(birthplace)
     except BaseException:  # whatever it is, it must not unwind into the zygote's own frames
         traceback.print_exc()
@@ -137,15 +139,16 @@ def _arrange_descriptors(channel: int, output: int | None, keep: int | None) -> 
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a line is a log record: send it when it is said
 
 
-def _tie_to(supervisor: int) -> None:
+def _tie_to(supervisor: int, parent: int | None) -> None:
     """Wait until the supervisor is our parent, then die with it.
 
     Armed before the reparent, the intermediate process's exit would kill us. Without a supervisor there is nothing to
     do."""
     deadline = time.monotonic() + REPARENT_SECONDS
-    first, pause = os.getppid(), 0.0002
-    while (parent := os.getppid()) != supervisor:
-        if parent != first or time.monotonic() > deadline:
+    pause = 0.0002
+    while (found := os.getppid()) != supervisor:
+        # Whoever else adopted us: both have died, perhaps before we looked for the first time.
+        if found != parent or time.monotonic() > deadline:
             _leave(CRASHED)
         time.sleep(pause)
         pause = min(0.02, pause * 1.2)

@@ -45,12 +45,13 @@ def serve(fd: int, supervisor: int, targets: dict[str, str]) -> NoReturn:
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     poll.register(wakeup, select.POLLIN)
+    at_work: dict[int, int] = {}
     while True:
         ready = {number for number, _ in poll.poll()}
         if wakeup in ready:
-            _reap(wakeup)
+            _reap(wakeup, channel, at_work)
         if channel.fileno() in ready:
-            _serve_one(channel, supervisor, targets)
+            _serve_one(channel, supervisor, targets, at_work)
 
 
 def _wake_on_child() -> int:
@@ -61,17 +62,20 @@ def _wake_on_child() -> int:
     return readable
 
 
-def _reap(wakeup: int) -> None:
-    """Every child of ours is an intermediate process; nobody is interested in how it ended."""
+def _reap(wakeup: int, channel: socket.socket, at_work: dict[int, int]) -> None:
+    """Every child of ours is an intermediate process. For one that was killed we answer: it may not have done so."""
     os.read(wakeup, 4096)
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            request = at_work.pop(ended[0], None)
+            if ended[1] != 0 and request is not None:
+                code = os.waitstatus_to_exitcode(ended[1])
+                send_blocking(channel, ForkFailed(id=request, error=f"the forking process ended with {code}"))
     except ChildProcessError:
         pass
 
 
-def _serve_one(channel: socket.socket, supervisor: int, targets: dict[str, str]) -> None:
+def _serve_one(channel: socket.socket, supervisor: int, targets: dict[str, str], at_work: dict[int, int]) -> None:
     received = receive_blocking(channel)
     if received is None:
         os._exit(0)
@@ -90,6 +94,7 @@ def _serve_one(channel: socket.socket, supervisor: int, targets: dict[str, str])
     else:
         if forked == 0:
             _be_intermediate(channel, request, descriptors, targets[request.kind])
+        at_work[forked] = request.id
     close_all(descriptors)
 
 
@@ -97,13 +102,14 @@ def _be_intermediate(channel: socket.socket, request: Fork, descriptors: list[in
     """Fork the child and hand it over. Lives until the supervisor has the pidfd, or is gone."""
     lifeline, output, acknowledgement = descriptors
     signal.set_wakeup_fd(-1)
+    own = os.getpid()
     crashpoint("zygote.fork.between")
     try:
         forked = os.fork()
         if forked == 0:
             os.close(channel.detach())  # first of all: whoever holds it can ask for processes
             os.close(acknowledgement)
-            become(Birthplace(request.kind, request.supervisor, target, channel=lifeline, output=output))
+            become(Birthplace(request.kind, request.supervisor, target, lifeline, output, parent=own))
         os.close(lifeline)
         os.close(output)
         pidfd = os.pidfd_open(forked)  # our unreaped child: the number cannot mean another process

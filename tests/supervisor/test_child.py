@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import time
 from typing import Any
 
 import pytest
 
-from supervisor.child import find_target
+from supervisor.child import CRASHED, _tie_to, find_target
 from supervisor.messages import Assign
 from supervisor.outfit import allowed_environment, rlimits, worker_environment
 
@@ -84,3 +86,15 @@ def test_targets_are_named_by_module_and_function():
         find_target("json:nothing")
     with pytest.raises(ImportError):
         find_target("no.such.module:run")
+
+
+@pytest.mark.parametrize("parent", [None, 1])
+def test_a_child_adopted_by_somebody_else_leaves_at_once(parent):
+    """Its supervisor and the process that forked it died before it looked for the first time: nobody would end it."""
+    began = time.monotonic()
+    if (pid := os.fork()) == 0:
+        _tie_to(2**22, parent)  # neither of them is our parent
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == CRASHED
+    assert time.monotonic() - began < 5
