@@ -101,18 +101,15 @@ async def tool(ctx: Context, book: Book, order: dict[str, Any]) -> str:
 async def family(ctx: Context, book: Book, order: dict[str, Any]) -> str:
     """Start children and listen to them for a while; who is late is heard in a turn of its own."""
     left = {child.run_id for child in await start_children(ctx, book, order, announce=True)}
+    until = trio.current_time() + STEER_SECONDS
     async with ctx.steer() as inbox:
-        with trio.move_on_after(STEER_SECONDS):
-            while left:
-                mail = await inbox.get()
-                if mail is None:
-                    continue
-                if mail.announce is not None:
-                    await hear(ctx, book, mail.announce)
-                    left.discard(mail.announce.run_id)
-                else:
-                    note = json.loads(mail.text)
-                    book.write("noted", id=note["id"])
+        # The time is for waiting only: a message that was taken is dealt with to the end.
+        while left and (mail := await inbox.get(max(0.0, until - trio.current_time()))) is not None:
+            if mail.announce is not None:
+                await hear(ctx, book, mail.announce)
+                left.discard(mail.announce.run_id)
+            else:
+                book.write("noted", id=json.loads(mail.text)["id"])
     return f"re:{order['id']}"
 
 

@@ -155,8 +155,8 @@ class Rig(System):
     def descriptors(self) -> dict[str, int]:
         """Open descriptors of the supervisor, the zygote and the gateway."""
         ours = {"zygote": self.zygote(), "gateway": self.children("pg-gateway")}
-        counts = {name: sum(_descriptors(one.pid) for one in found) for name, found in ours.items()}
-        return {"supervisor": _descriptors(self.pid), **counts}
+        counts = {name: sum(descriptors_of(one.pid) for one in found) for name, found in ours.items()}
+        return {"supervisor": descriptors_of(self.pid), **counts}
 
     # --- the disk
 
@@ -289,7 +289,8 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _descriptors(pid: int) -> int:
+def descriptors_of(pid: int) -> int:
+    """How many descriptors a process has open; 0 for one that is gone."""
     try:
         return len(list(Path(f"/proc/{pid}/fd").iterdir()))
     except OSError:

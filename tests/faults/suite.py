@@ -40,8 +40,8 @@ def round_of_faults(seed: str, count: int, points: deque[str] | None = None, *, 
     with Table() as table, _rig(table, tally, on_disk) as rig:
         books = rig.directory / "books"
         rig.start()
-        _warm_up(rig)
-        idle = _idle_descriptors(rig, None)
+        warm_up(rig)
+        idle = idle_descriptors(rig, None)
         ledger = Ledger()
         deadline = [float("inf")]
         senders = [Sender(f"s{number}", seed, rig.operator, ledger, lambda: deadline[0]) for number in range(SENDERS)]
@@ -88,7 +88,7 @@ def _rig(table: Table, tally: Tally, on_disk: bool) -> Iterator[Rig]:
         rig.remove()
 
 
-def _warm_up(rig: Rig) -> None:
+def warm_up(rig: Rig) -> None:
     """One turn and one child, so that whatever is opened once is open."""
     with rig.wire() as wire:
         order = {"id": "tell-warm", "do": "tell"}
@@ -96,7 +96,7 @@ def _warm_up(rig: Rig) -> None:
         wire.call("agent.wait", {"runId": "warm", "timeoutMs": 30_000})
 
 
-def _idle_descriptors(rig: Rig, most: dict[str, int] | None) -> dict[str, int]:
+def idle_descriptors(rig: Rig, most: dict[str, int] | None) -> dict[str, int]:
     """Open descriptors when no worker is left; where it is known how many there may be, wait until there are no
     more."""
     found: dict[str, int] = {}
@@ -152,7 +152,7 @@ def _state(wire: Any, agent: str) -> dict[str, Any]:
 
 def _nothing_stays(rig: Rig, idle: dict[str, int], tally: Tally) -> None:
     """Descriptors as before the work began; and after the end, no process."""
-    now = _idle_descriptors(rig, idle)
+    now = idle_descriptors(rig, idle)
     tally.checks += len(idle) + 2
     if not all(now[name] <= idle[name] for name in idle):
         tally.violations.append(

@@ -112,6 +112,17 @@ class Ledger:
             return dict(self.outcomes)
 
 
+class _Greeted(Wire):
+    """A connection that is closed when it is not greeted."""
+
+    def __init__(self, door: Path) -> None:
+        try:
+            super().__init__(door, timeout=CALL_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+
+
 class Stubborn:
     """A caller that connects again and asks again, with the same key, until it is answered."""
 
@@ -126,7 +137,7 @@ class Stubborn:
         while True:
             try:
                 if self._wire is None:
-                    self._wire = Wire(self._door, timeout=CALL_SECONDS)
+                    self._wire = _Greeted(self._door)
                 asked = self._wire.send(method, params)
                 if cut:
                     cut = False
@@ -162,6 +173,8 @@ class Sender(threading.Thread):
         self._give_up_at = give_up_at
         self._open: list[str] = []
         self._number = 0
+        self.pause = 0.0
+        """Seconds between two messages."""
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -170,6 +183,7 @@ class Sender(threading.Thread):
             while not self.stopping.is_set():
                 if len(self._open) < MOST_OPEN:
                     self._send()
+                    time.sleep(self.pause)
                 else:
                     self._look(200)
             while self._open:
