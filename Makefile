@@ -6,7 +6,11 @@ PYTEST_ARGS ?=
 LIMIT := $(shell command -v timeout >/dev/null 2>&1 && echo timeout --foreground --signal=INT --kill-after=20 720)
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test check bench clean help
+SEED ?=
+FAULTS ?= 1000
+MINUTES ?= 10
+
+.PHONY: build demo test check bench faults soak clean help
 .NOTPARALLEL:
 
 build: .venv/.built ## make .venv with peergate and its tools in it
@@ -29,6 +33,12 @@ test: check ## check, then every test
 
 bench: build ## measure the budgets and print them as a table
 	@$(PY) -m tests.bench
+
+faults: build ## kill, stop, cut and fill at random while agents work; say what was lost (SEED=… FAULTS=n)
+	@$(PY) -m tests.faults --seed "$(SEED)" --faults $(FAULTS)
+
+soak: build ## MINUTES=n of steady work; memory and descriptors over time
+	@$(PY) -m tests.faults --seed "$(SEED)" --soak $(MINUTES)
 
 clean: ## remove .venv and every cache
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist htmlcov .coverage .coverage.*

@@ -6,12 +6,11 @@ round again."""
 from __future__ import annotations
 
 import argparse
-import random
 import secrets
 import sys
 import time
 
-from tests.faults.killer import Tally, shuffled_points
+from tests.faults.killer import Tally
 from tests.faults.report import line_of, replay_of, table_of
 from tests.faults.suite import round_of_faults
 
@@ -37,13 +36,11 @@ def storm(seed: str, faults: int) -> int:
     """Rounds until `faults` were inflicted; stops at the first round with a violation."""
     print(f"seed {seed}, {faults} faults in rounds of {ROUND}", flush=True)
     whole, number, began = Tally(), 0, time.monotonic()
-    points = shuffled_points(random.Random(seed))
     while whole.total < faults and not whole.violations:
         number += 1
         name = seed if "/" in seed else f"{seed}/{number}"
-        points.rotate(-number)
         started = time.monotonic()
-        tally = round_of_faults(name, min(ROUND, faults - whole.total), points)
+        tally = round_of_faults(name, min(ROUND, faults - whole.total))
         print(line_of(number, name, tally, time.monotonic() - started), flush=True)
         whole.add(tally)
         for violation in tally.violations:

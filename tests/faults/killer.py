@@ -24,7 +24,10 @@ DEATHS, DEATHS_SECONDS = 3, 65.0
 GONE_SECONDS = 5.0
 WORK_SECONDS = 30.0
 
-RANDOM_VICTIMS = ("worker", "tool", "zygote", "gateway", "supervisor")
+RANDOM_VICTIMS = ("worker", "tool", "spare", "zygote", "gateway", "supervisor")
+LONG_STOPS = {"worker": 8.0, "gateway": 17.0}
+"""Longer than the supervisor waits for a heartbeat (6 s as configured here, and 15 s): it ends them."""
+STOP_SECONDS = 20.0
 ACTIONS = {DIE: "die", STOP: "stop", DELAY: "delay"}
 
 
@@ -66,17 +69,20 @@ class Killer:
 
     def __init__(
         self, rig: Rig, table: Table, rng: random.Random, tally: Tally, in_flight: Callable[[], int],
-        promised: Callable[[], tuple[set[str], dict[str, str | None]]], points: deque[str],
+        promised: Callable[[], tuple[set[str], dict[str, str | None]]],
     ) -> None:  # fmt: skip
         self._rig, self._table, self._rng, self._tally = rig, table, rng, tally
         self._in_flight, self._promised = in_flight, promised
-        self._points = points
+        self._points = _shuffled(rng)
         self._deaths: dict[str, deque[float]] = {}
         self.snapshots: list[Snapshot] = []
         self._kinds: dict[str, tuple[int, Callable[[], str | None]]] = {
             "point": (52, self._at_point),
             "kill": (26, self._kill),
             "stop": (6, self._stop),
+            "long stop": (1, self._long_stop),
+            "upgrade": (2, self._upgrade),
+            "restart": (2, self._restart),
             "cut": (8, self._cut),
             "clock": (4, self._clock),
             "copy": (2, self._copy),
@@ -107,13 +113,16 @@ class Killer:
         while rig.process.poll() is not None:
             if rig.process.returncode != -signal.SIGKILL:
                 self._tally.violations.append(f"the supervisor ended by itself with {rig.process.returncode}")
-            left = rig.marked()
-            self._deaths.clear()
-            rig.start()
-            self._tally.checks += 1
-            stayed = wait_gone(left, GONE_SECONDS)
-            if stayed:
-                self._tally.violations.append(f"left by a dead supervisor, alive beside the next one: {stayed}")
+            self._start_again()
+
+    def _start_again(self) -> None:
+        left = self._rig.marked()
+        self._deaths.clear()
+        self._rig.start()
+        self._tally.checks += 1
+        stayed = wait_gone(left, GONE_SECONDS)
+        if stayed:
+            self._tally.violations.append(f"left by a dead supervisor, alive beside the next one: {stayed}")
 
     # --- kinds of faults; each returns its name, or None when nothing came of it
 
@@ -153,7 +162,7 @@ class Killer:
         return self._table.cancel()
 
     def _kill(self) -> str | None:
-        kind = self._rng.choices(RANDOM_VICTIMS, [8, 4, 3, 6, 2])[0]
+        kind = self._rng.choices(RANDOM_VICTIMS, [8, 4, 1, 3, 6, 2])[0]
         victim = self._find(kind)
         if victim is None or not victim.send(signal.SIGKILL):
             return None
@@ -172,6 +181,30 @@ class Killer:
         time.sleep(self._rng.choice([0.1, 0.5, 2.0]))
         victim.send(signal.SIGCONT)
         return f"SIGSTOP and SIGCONT of the {kind}"
+
+    def _long_stop(self) -> str | None:
+        kind = self._rng.choice(list(LONG_STOPS))
+        victim = self._find(kind)
+        if victim is None or not victim.send(signal.SIGSTOP):
+            return None
+        if kind == "worker":
+            self._note_death(victim.name[3:])
+        time.sleep(LONG_STOPS[kind])
+        victim.send(signal.SIGCONT)
+        return f"SIGSTOP of the {kind} for {LONG_STOPS[kind]:g} s"
+
+    def _upgrade(self) -> str | None:
+        self._rig.process_itself().send(signal.SIGUSR2)
+        time.sleep(self._rng.uniform(0.1, 2.0))
+        return "upgrade of the gateway (SIGUSR2)"
+
+    def _restart(self) -> str | None:
+        code = self._rig.stop()
+        self._tally.checks += 1
+        if code != 0:
+            self._tally.violations.append(f"the supervisor, asked to stop, ended with {code}")
+        self._start_again()
+        return "stop and start of the whole system (SIGTERM)"
 
     def _cut(self) -> str | None:
         workers = self._rig.children("pg:")
@@ -202,11 +235,13 @@ class Killer:
         rig = self._rig
         match kind:
             case "supervisor":
-                return process(rig.pid)
+                return rig.process_itself()
             case "gateway":
                 found = rig.children("pg-gateway")
             case "zygote":
                 found = rig.zygote()
+            case "spare":
+                found = rig.spares()
             case "tool":
                 found = rig.tools()
             case _:
@@ -234,7 +269,7 @@ class Killer:
             time.sleep(0.01)
 
 
-def shuffled_points(rng: random.Random) -> deque[str]:
+def _shuffled(rng: random.Random) -> deque[str]:
     """Every point, in an order of its own; taken in turn, so that each has its share."""
     points = list(POINTS)
     rng.shuffle(points)

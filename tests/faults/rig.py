@@ -120,6 +120,15 @@ class Rig(System):
         """The supervisor's own children whose name begins so."""
         return [one for one in self.tree() if one.parent == self.pid and one.name.startswith(prefix)]
 
+    def process_itself(self) -> Process:
+        """The supervisor, dead or alive."""
+        return process(self.pid) or Process(self.pid, -1, "", 0)
+
+    def spares(self) -> list[Process]:
+        """Processes kept ready, nobody yet."""
+        zygote = {one.pid for one in self.zygote()}
+        return [one for one in self.children("pg-zygote") if one.pid not in zygote] if zygote else []
+
     def zygote(self) -> list[Process]:
         """The zygote, as the supervisor's own status file names it: its children keep its name until they are
         somebody."""

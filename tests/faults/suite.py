@@ -11,7 +11,6 @@ import random
 import shutil
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from tests.faults.checker import Checker
 from tests.faults.evidence import Evidence, ask, read_lines
-from tests.faults.killer import Killer, Snapshot, Tally, shuffled_points
+from tests.faults.killer import Killer, Snapshot, Tally
 from tests.faults.rig import Rig, wait_gone
 from tests.faults.table import Table
 from tests.faults.workload import PARENTS, SENDERS, Ledger, Sender, configuration
@@ -32,9 +31,8 @@ PER_FAULT_SECONDS = 15.0
 UNFINISHED = ("queued", "starting", "running", "waiting")
 
 
-def round_of_faults(seed: str, count: int, points: deque[str] | None = None, *, on_disk: bool = True) -> Tally:
-    """A whole round. `points` are taken in turn and may go on from round to round. Its system's directory is kept when
-    something was wrong."""
+def round_of_faults(seed: str, count: int, *, on_disk: bool = True) -> Tally:
+    """A whole round. Its system's directory is kept when something was wrong."""
     rng = random.Random(seed)
     tally = Tally()
     with Table() as table, _rig(table, tally, on_disk) as rig:
@@ -47,8 +45,7 @@ def round_of_faults(seed: str, count: int, points: deque[str] | None = None, *, 
         senders = [Sender(f"s{number}", seed, rig.operator, ledger, lambda: deadline[0]) for number in range(SENDERS)]
         for sender in senders:
             sender.start()
-        chosen = points if points is not None else shuffled_points(rng)
-        killer = Killer(rig, table, rng, tally, ledger.in_flight, lambda: _promised(ledger), chosen)
+        killer = Killer(rig, table, rng, tally, ledger.in_flight, lambda: _promised(ledger))
         killer.inflict(count, time.monotonic() + count * PER_FAULT_SECONDS)
         table.cancel()
         deadline[0] = time.monotonic() + QUIET_SECONDS

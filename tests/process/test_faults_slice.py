@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def test_what_a_worker_starts_has_no_table(tormented):
 
 
 def test_a_slice_of_the_fault_suite():
-    tally = round_of_faults("slice", 12, deque(POINTS), on_disk=False)
+    tally = round_of_faults("slice", 12, on_disk=False)
     assert tally.violations == []
     assert tally.total == 12
     assert tally.checks > 0
