@@ -27,6 +27,7 @@ def summaries(services: Services) -> list[AgentSummary]:
             name=agent.name,
             is_default=agent_id == default,
             quarantined=services.runs.is_quarantined(agent_id),
+            stopped=services.runs.is_stopped(agent_id),
             workers=services.workers.of_agent(agent_id),
         )
         for agent_id, agent in services.settings.agents.entries.items()

@@ -167,6 +167,12 @@ def _settle_steered(db: sqlite3.Connection, run: RunRecord, ending: Ending, now:
     return changes
 
 
+def announce_late(db: sqlite3.Connection, run_id: str, now: float) -> list[Change]:
+    """Tell of the children that ended with a run that is to be tried again: nobody heard of them, and it will wait."""
+    children = runs.quietly_aborted_of_run(db, run_id)
+    return [change for child in children for change in _announce(db, child, now)]
+
+
 def _announce(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:
     """Tell the parent, in the same transaction. A sub-agent's later turns (its own children's results) are told on as
     well."""

@@ -1,7 +1,8 @@
 """Messages nobody is through with, for an operator: see them, let a parked one be tried again, drop it.
 
 Owns what trying again means: the same run goes on waiting with as many more attempts as a new one has, so what it did
-before (its recorded tool calls) is not done twice; and its parent, which was told that it failed, is told again."""
+before (its recorded tool calls) is not done twice; its parent, which was told that it failed, is told again; and it is
+told of the children that were ended with it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from gateway.protocol.errors import Refusal, invalid, unavailable
 from gateway.services.admission import owner_of
 from gateway.services.announce import announce_id
 from gateway.services.changes import Change, Outcome, Queued, SessionChanged
-from gateway.services.endings import clean_up, deliver
+from gateway.services.endings import announce_late, clean_up, deliver
 from gateway.services.engine import MAX_ATTEMPTS, Engine
 from gateway.services.run_state import Event, next_state
 from gateway.store import mailbox, records, runs, sessions, tool_calls
@@ -47,6 +48,7 @@ def retry(db: sqlite3.Connection, name: str, now: float) -> Outcome[MailRecord]:
     records.unstop_agent(db, run.agent)
     sessions.update(db, run.session, status="queued", updated_at=now)
     changes += [Queued(run, owner_of(db, run), created=True), SessionChanged(run.session, "send")]
+    changes += announce_late(db, run.id, now)
     return Outcome(mail, changes)
 
 
@@ -104,42 +106,48 @@ class Mailbox:
     ) -> dict[str, Any]:  # fmt: skip
         """Messages nobody is through with, oldest first, texts cut; with `name` that one alone, whole, with its
         actions. Raises Refusal."""
-        if name is not None:
-            mail = self._database.read(lambda db: find(db, name))
-            if mail is None:
-                raise _unknown(name)
-            return {"messages": [self._row(mail, whole=True)], "parked": self._parked()}
         size = max(1, min(limit, MAX_LISTED))
-        found = self._database.read(lambda db: mailbox.still_open(db, state, session, after, size))
-        return {"messages": [self._row(mail) for mail in found], "parked": self._parked()}
+
+        def read(db: sqlite3.Connection) -> dict[str, Any]:
+            if name is None:
+                rows = [_row(db, mail) for mail in mailbox.still_open(db, state, session, after, size)]
+            elif mail := find(db, name):
+                rows = [_row(db, mail) | _details(db, mail)]
+            else:
+                raise _unknown(name)
+            return {"messages": rows, "parked": mailbox.count_dead(db)}
+
+        return self._database.read(read)
 
     async def retry(self, name: str) -> dict[str, Any]:
         """Try a parked message again."""
         now = self._engine.clock()
-        return self._row(await self._engine.commit(lambda db: retry(db, name, now)))
+        return self._as_it_is(await self._engine.commit(lambda db: retry(db, name, now)))
 
     async def drop(self, name: str) -> dict[str, Any]:
         """Give a parked message up."""
-        return self._row(await self._engine.commit(lambda db: drop(db, name)))
+        return self._as_it_is(await self._engine.commit(lambda db: drop(db, name)))
 
-    def _parked(self) -> int:
-        return self._database.read(mailbox.count_dead)
+    def _as_it_is(self, mail: MailRecord) -> dict[str, Any]:
+        return self._database.read(lambda db: _row(db, mailbox.get(db, mail.id) or mail))
 
-    def _row(self, mail: MailRecord, *, whole: bool = False) -> dict[str, Any]:
-        run = self._database.read(lambda db: runs.get(db, mail.run))
-        now = self._database.read(lambda db: mailbox.get(db, mail.id)) or mail
-        text = mail.text if whole or len(mail.text) <= PREVIEW_CHARS else f"{mail.text[:PREVIEW_CHARS]}…"
-        row: dict[str, Any] = {
-            "id": mail.id, "runId": mail.run, "sessionKey": mail.session, "state": now.state, "takenBy": now.taken_by,
-            "text": text, "createdAt": round(mail.created_at),
-        }  # fmt: skip
-        if run is not None:
-            row |= {"agentId": run.agent, "kind": run.kind, "sender": run.sender, "attempts": run.attempt}
-            row |= {"runState": run.state, "error": run.error}
-        if whole:
-            calls = self._database.read(lambda db: tool_calls.of_run(db, mail.run, MAX_SHOWN_CALLS))
-            row |= {"provenance": mail.provenance, "actions": [_action(call) for call in calls]}
-        return {name: value for name, value in row.items() if value is not None}
+
+def _row(db: sqlite3.Connection, mail: MailRecord) -> dict[str, Any]:
+    """A message and how its run stands, the text cut."""
+    text = mail.text if len(mail.text) <= PREVIEW_CHARS else f"{mail.text[:PREVIEW_CHARS]}…"
+    row: dict[str, Any] = {
+        "id": mail.id, "runId": mail.run, "sessionKey": mail.session, "state": mail.state, "takenBy": mail.taken_by,
+        "text": text, "createdAt": round(mail.created_at),
+    }  # fmt: skip
+    if (run := runs.get(db, mail.run)) is not None:
+        row |= {"agentId": run.agent, "kind": run.kind, "sender": run.sender, "attempts": run.attempt}
+        row |= {"runState": run.state, "error": run.error}
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _details(db: sqlite3.Connection, mail: MailRecord) -> dict[str, Any]:
+    calls = tool_calls.of_run(db, mail.run, MAX_SHOWN_CALLS)
+    return {"text": mail.text, "provenance": mail.provenance, "actions": [_action(call) for call in calls]}
 
 
 def _action(call: CallRecord) -> dict[str, Any]:

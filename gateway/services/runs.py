@@ -206,6 +206,10 @@ class Runs:
         """Whether an agent is held."""
         return self._engine.holds.reason(agent) is not None
 
+    def is_stopped(self, agent: str) -> bool:
+        """Whether an operator stopped it and no message came since."""
+        return self._engine.holds.is_stopped(agent)
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def wait(self, run_id: str, timeout_s: float) -> RunSnapshot:

@@ -101,6 +101,13 @@ def unfinished_children_of_run(db: sqlite3.Connection, run_id: str) -> list[RunR
     )
 
 
+def quietly_aborted_of_run(db: sqlite3.Connection, run_id: str) -> list[RunRecord]:
+    """Children of a run that were aborted and not announced though somebody expects to hear of them."""
+    sql = f"""{_SELECT} AS child WHERE parent_run = ? AND kind = 'task' AND state = 'aborted' AND announces = 1
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE id = 'announce:' || child.id) ORDER BY seq"""
+    return _records(db.execute(sql, (run_id,)))
+
+
 def children_of_session(db: sqlite3.Connection, session: str, ended_since: float, limit: int) -> list[RunRecord]:
     """Task runs, newest first, texts cut: unfinished ones and those that ended at `ended_since` or later."""
     recent = "parent_session = ? AND kind = 'task' AND (ended_at IS NULL OR ended_at >= ?)"

@@ -38,11 +38,17 @@ def agents_text(told: dict[str, Any]) -> str:
             each.get("name"),
             _runtime(each),
             each.get("workers", 0),
-            "quarantined" if each.get("quarantined") else "ready",
+            _standing(each),
         )
         for each in told.get("agents") or ()
     ]
     return table(("AGENT", "NAME", "RUNTIME", "WORKERS", "STATE"), rows, right=("WORKERS",))
+
+
+def _standing(agent: dict[str, Any]) -> str:
+    if agent.get("quarantined"):
+        return "quarantined"
+    return "stopped" if agent.get("stopped") else "ready"
 
 
 def _runtime(agent: dict[str, Any]) -> object:

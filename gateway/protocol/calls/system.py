@@ -40,6 +40,7 @@ class AgentSummary(Result, frozen=True):
     name: str | None = None
     is_default: bool = False
     quarantined: bool = False
+    stopped: bool = False
     workers: int = 0
 
 

@@ -58,3 +58,4 @@ async def test_stopping_ends_the_turn_and_restarting_repeats_it(box):
     assert (await caller.ask("agents.stop", agentId="main"))["runIds"] == ["one"]
     assert (await box.services.runs.wait("one", 0)).state == "aborted"
     assert box.supervisor.stopped[-1][0] == again.born.spawn
+    assert (await caller.ask("agents.list"))["agents"][0]["stopped"]

@@ -155,3 +155,22 @@ async def test_messages_under_way_are_listed_with_what_becomes_of_them(box):
     assert [(row["text"], row["runState"]) for row in rows] == [("one", "running"), ("two", "queued")]
     assert [row["text"] for row in box.services.mailbox.list(after=rows[0]["id"], limit=1)["messages"]] == ["two"]
     assert box.services.mailbox.list(session="agent:scout:main")["messages"] == []
+
+
+async def test_a_turn_that_is_tried_again_hears_of_the_children_that_ended_with_it(box):
+    await box.send("hello")
+    worker, _ = await box.take()
+    await box.spawn("kid", parent_run="hello")
+    worker.die()
+    for _ in range(2):
+        worker, _ = await box.take()
+        worker.die()
+    await box.settle()
+    assert (box.state("hello"), box.state("run-kid")) == ("interrupted", "aborted")
+    await box.services.mailbox.retry("hello")
+    worker, run = await box.take()
+    assert run.run_id == "hello"
+    await worker.steer(run)
+    _, payload = await worker.link.wait_event()
+    told = payload["mails"][0]["provenance"]
+    assert (told["childRunId"], told["status"], told["error"]) == ("run-kid", "error", "its parent run interrupted")

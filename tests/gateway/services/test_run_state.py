@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.services.run_state import ENDED, HELD, TABLE, Event, State, next_state
@@ -41,3 +43,12 @@ def test_what_has_ended_stays_ended_and_only_held_runs_have_a_worker():
     assert {state.name for state in ENDED} == {"DONE", "FAILED", "TIMED_OUT", "ABORTED", "INTERRUPTED"}
     assert {state.name for state in HELD} == {"RUNNING", "WAITING"}
     assert TABLE.keys() == set(State)
+
+
+def test_the_page_about_runs_shows_this_table():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "runs.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page if line.startswith("|")]
+    states = next(row[1:-1] for row in rows if row[0] == "event")
+    shown = {row[0]: row[1:-1] for row in rows if row[0] in list(Event) and len(row) == len(states) + 2}
+    assert set(states) == {state for state in State if TABLE[state]}
+    assert shown == {event: [next_state(state, event) or "·" for state in states] for event in Event}
