@@ -4,7 +4,7 @@ Owns the whole table: every row but `connect` (which the connection itself answe
 
 from __future__ import annotations
 
-from gateway.handlers import agents, mailbox, sessions, system, tools, worker
+from gateway.handlers import agents, database, mailbox, sessions, system, tools, worker
 from gateway.protocol.calls import ROWS
 from gateway.router import Handler
 
@@ -21,5 +21,11 @@ def _collect(*families: dict[str, Handler]) -> dict[str, Handler]:
 
 
 HANDLERS = _collect(
-    system.HANDLERS, agents.HANDLERS, sessions.HANDLERS, mailbox.HANDLERS, tools.HANDLERS, worker.HANDLERS
+    system.HANDLERS,
+    database.HANDLERS,
+    agents.HANDLERS,
+    sessions.HANDLERS,
+    mailbox.HANDLERS,
+    tools.HANDLERS,
+    worker.HANDLERS,
 )

@@ -10,11 +10,12 @@ import typing
 import msgspec
 
 from gateway.protocol import calls, events, limits
-from gateway.protocol.calls import agents, mailbox, sessions, system, tools, worker
+from gateway.protocol.calls import agents, database, mailbox, sessions, system, tools, worker
 from gateway.protocol.calls.row import Nothing, Params, Row
 
 _FAMILIES = (
     ("System", system),
+    ("Database", database),
     ("Agents", agents),
     ("Sessions and runs", sessions),
     ("Mailbox", mailbox),

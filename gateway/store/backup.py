@@ -9,7 +9,8 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,25 +49,37 @@ def copy(
 
     `step(copied, total)` is called between pieces, in pages; what it raises ends the copy. Raises BackupFailed."""
     began = time.monotonic()
+    if target.exists() and source.exists() and target.samefile(source):
+        raise BackupFailed(f"{target} is the database itself")
+    try:
+        with fresh_file(target, force=force) as part:
+            schema = _fill(source, part, step)
+            size = part.stat().st_size
+    except sqlite3.Error as error:
+        raise BackupFailed(f"no backup was made at {target}: {error}") from error
+    return Copied(str(target), size, schema, time.monotonic() - began)
+
+
+@contextmanager
+def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
+    """An empty file beside `target` (0600) that gets its name when the block ends well, and goes away when it does
+    not. Raises BackupFailed."""
     if not target.parent.is_dir():
         raise BackupFailed(f"{target.parent} is no directory")
     if target.is_dir() or (target.exists() and not force):
         raise BackupFailed(f"{target} exists already; name another file, or overwrite it with --force")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise BackupFailed(f"{target} is the database itself")
+    _clear_away(target)
     part = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns():x}.part")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        schema = _fill(source, part, step)
-        _sync(part)
-        size = part.stat().st_size
+        yield part
+        sync(part)
         _name(part, target, force)
-    except (sqlite3.Error, OSError) as error:
-        raise BackupFailed(f"no backup was made at {target}: {error}") from error
+    except OSError as error:
+        raise BackupFailed(f"{target} could not be written: {error}") from error
     finally:
         for left in (part, *(part.with_name(part.name + end) for end in ("-journal", "-wal", "-shm"))):
             left.unlink(missing_ok=True)
-    return Copied(str(target), size, schema, time.monotonic() - began)
 
 
 def _fill(source: Path, part: Path, step: Callable[[int, int], None]) -> int:
@@ -87,6 +100,15 @@ def _plain(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None)
 
 
+def _clear_away(target: Path) -> None:
+    """What a process that was killed in the middle has left beside `target`."""
+    for left in target.parent.iterdir():
+        if left.name.startswith(f".{target.name}.") and left.name.endswith(".part"):
+            pid = left.name.removeprefix(f".{target.name}.").partition("-")[0]
+            if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+                left.unlink(missing_ok=True)
+
+
 def _name(part: Path, target: Path, force: bool) -> None:
     """Give the finished file its name. Without `force` by link(2), which never takes the place of another file."""
     if force:
@@ -96,10 +118,11 @@ def _name(part: Path, target: Path, force: bool) -> None:
             os.link(part, target)
         except FileExistsError:
             raise BackupFailed(f"{target} exists already; name another file, or overwrite it with --force") from None
-    _sync(target.parent)
+    sync(target.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written to a file, or renamed in a directory, is on the disk when this returns."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

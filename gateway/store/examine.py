@@ -37,12 +37,19 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
+def restoring(path: Path) -> Path:
+    """The file that stands beside a database while a backup is put in its place."""
+    return path.with_name(f"{path.name}.restoring")
+
+
 def look(path: Path, newest_schema: int, *, thorough: bool = False) -> Found:
     """See what is at `path`. Raises Damaged or SchemaTooNew; sqlite3.Error when the disk does not let us look.
 
     `thorough`: after an unclean end, read every page (quick_check; about a second for each gigabyte)."""
     log = log_of(path)
     unclean = _size(log) > 0
+    if restoring(path).exists():
+        raise damaged(path, f"a restore was interrupted ({restoring(path)} is there); run it again")
     if _size(path) == 0:
         if unclean:
             raise damaged(path, f"it is empty or missing, and {log} is there with {_size(log)} bytes that belong to it")

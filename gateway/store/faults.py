@@ -60,7 +60,7 @@ def repair(path: Path) -> str:
     saved = f"{path}.recovered"
     return (
         f"Nothing was changed. To go back to a backup: peergate restore FILE. To save what can be read: "
-        f"sqlite3 {path} .recover | sqlite3 {saved} && peergate restore {saved}"
+        f"peergate recover {saved} && peergate restore {saved}"
     )
 
 

@@ -25,13 +25,13 @@ def migrations() -> list[tuple[int, str]]:
     return found
 
 
-def migrate(connection: sqlite3.Connection) -> int:
-    """Bring the schema up to date; returns its number. Raises SchemaTooNew. A step that fails leaves the one before it
-    in place.
+def migrate(connection: sqlite3.Connection, *, upto: int | None = None) -> int:
+    """Bring the schema up to date, or to the number `upto`; returns its number. Raises SchemaTooNew. A step that fails
+    leaves the one before it in place.
 
     The step, its number and our mark in the file's header are one transaction: a process killed at any moment leaves
     the schema before it or the one after it."""
-    steps = migrations()
+    steps = migrations()[:upto]
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
         raise SchemaTooNew(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from supervisor.cli.checks import kernel, places, running, software
+from supervisor.cli.checks import database, kernel, places, running, software
 from supervisor.cli.checks.base import FAIL, Check
 from supervisor.cli.invocation import Invocation
 
@@ -13,6 +13,7 @@ FAMILIES: tuple[Callable[[Invocation], Iterator[Check]], ...] = (
     software.checks,
     kernel.checks,
     places.checks,
+    database.checks,
     running.checks,
 )
 

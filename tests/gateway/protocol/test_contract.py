@@ -18,6 +18,7 @@ EVERY_SCOPE = scopes.OPERATOR_SCOPES | {scopes.WORKER, scopes.SESSION, scopes.PU
 AUTHORITY = {
     "connect": "public", "health": "public", "status": "operator.read", "system.processes": "operator.read",
     "logs.tail": "operator.read", "config.get": "operator.read", "refusals.list": "operator.read",
+    "database.backup": "operator.admin", "database.check": "operator.admin",
     "agents.list": "operator.read", "agents.stop": "operator.admin", "agents.restart": "operator.admin",
     "agents.quarantine": "operator.admin", "agents.release": "operator.admin", "sessions.list": "operator.read",
     "sessions.describe": "operator.read", "chat.history": "operator.read", "runs.list": "operator.read",
