@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import sys
 import time
 
@@ -15,6 +16,7 @@ from tests.faults.report import line_of, replay_of, table_of
 from tests.faults.suite import round_of_faults
 
 ROUND = 50
+EX_TERMINATED = 143
 LEAST_HITS = 5
 
 
@@ -25,6 +27,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--soak", type=float, metavar="MINUTES")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EX_TERMINATED))  # through every `finally`: nothing is left behind
     if options.soak is not None:
         from tests.faults.soak import soak
 
