@@ -122,13 +122,6 @@ def install_allow_all_filter() -> bool:
     return True
 
 
-def set_own_autogroup_nice(nice: int) -> None:
-    """CPU weight of our session against others (2.6.38, sched(7)). Raises OSError: EAGAIN when another unprivileged
-    process of the machine did so within a tenth of a second, ENOENT without CONFIG_SCHED_AUTOGROUP."""
-    with open("/proc/self/autogroup", "w") as file:
-        file.write(str(nice))
-
-
 # --- processes by descriptor ------------------------------------------------------------------------------------------
 
 
@@ -227,12 +220,6 @@ def seccomp_filters(pid: int) -> int | None:
     say."""
     value = _status_field(pid, "Seccomp_filters")
     return int(value) if value is not None else None
-
-
-def namespace_pids(pid: int) -> tuple[int, ...] | None:
-    """The `NSpid` line (4.1): one number for a process of our own PID namespace, more for one of a nested namespace."""
-    value = _status_field(pid, "NSpid")
-    return tuple(map(int, value.split())) if value else None
 
 
 def children_of(pid: int) -> list[int]:

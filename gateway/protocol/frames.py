@@ -85,11 +85,6 @@ def encode(frame: Request | Response | Event) -> bytes:
     return _encoder.encode(frame)
 
 
-def encode_payload(payload: object) -> msgspec.Raw:
-    """A payload encoded once, to be put into many frames."""
-    return msgspec.Raw(_encoder.encode(payload))
-
-
 class Broadcast:
     """One event on its way to many connections: the payload is encoded once, and each connection adds its own number.
 

@@ -23,8 +23,3 @@ _IMPLIES = {ADMIN: OPERATOR_SCOPES, WRITE: frozenset({WRITE, READ})}
 def expand(scopes: frozenset[str]) -> frozenset[str]:
     """All scopes that the given ones imply, themselves included."""
     return scopes.union(*(_IMPLIES.get(scope, frozenset()) for scope in scopes))
-
-
-def satisfies(granted: frozenset[str], needed: str) -> bool:
-    """Whether `granted` (as written, not expanded) is enough for `needed`."""
-    return needed == PUBLIC or needed in expand(granted)

@@ -79,16 +79,13 @@ def test_what_is_gone_reads_as_nothing():
     process.wait()
     pid = process.pid
     assert (kernel.stat_of(pid), kernel.start_of(pid)) == (None, 0)
-    assert (kernel.seccomp_filters(pid), kernel.namespace_pids(pid)) == (None, None)
+    assert kernel.seccomp_filters(pid) is None
     assert kernel.children_of(pid) == []
 
 
-def test_children_and_namespaces_of_this_process(sleeper):
+def test_children_of_this_process(sleeper):
     assert sleeper[0] in kernel.children_of(os.getpid())
     assert sleeper[0] in kernel.all_pids()
-    numbers = kernel.namespace_pids(os.getpid())
-    assert numbers is not None
-    assert os.getpid() in numbers
 
 
 def test_a_filter_is_counted_and_needs_no_privilege():
