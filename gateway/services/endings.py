@@ -29,6 +29,21 @@ _SESSION_STATUS = {
 }
 
 
+MAX_ATTEMPTS = 3
+"""A run whose worker died is tried so often in all; then it is interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """How a run lost its worker. `repeatable`: its turn may be run again. `over_limit`: it used more than it may, so
+    the turn has failed. `blameless`: somebody stopped the worker, so it does not count as one of the attempts."""
+
+    why: str
+    repeatable: bool
+    over_limit: bool = False
+    blameless: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How one run ends. `unread` are mail ids its turn did not take; None: nobody knows, so all of them count as
@@ -112,28 +127,24 @@ def abort(
     return Outcome(list(targets), changes)
 
 
-def lose(
-    db: sqlite3.Connection, run_id: str, spawn: str, why: str, now: float, *, repeatable: bool, most_attempts: int,
-    over_limit: bool = False,
-) -> list[Change]:  # fmt: skip
-    """The worker that had a run is gone: queue another attempt, or end it as interrupted with the true cause.
-    `over_limit`: it was ended because the turn used more than it may, so the turn has failed."""
+def lose(db: sqlite3.Connection, run_id: str, spawn: str, loss: Loss, now: float) -> list[Change]:
+    """The worker that had a run is gone: queue another attempt, or end the run with the true cause."""
     run = runs.get(db, run_id)
     if run is None or run.spawn != spawn or next_state(run.state, Event.LOST) is None:
         return []
-    if over_limit:
-        return end(db, run.id, Ending(Event.FAILED, error=why), now)
+    if loss.over_limit:
+        return end(db, run.id, Ending(Event.FAILED, error=loss.why), now)
     unsure = tool_calls.open_unsafe(db, run.id)
-    most = run.attempts_allowed or most_attempts
-    if repeatable and unsure is None and run.attempt < most:
-        run = runs.update(db, run.id, state=State.QUEUED, steering=0, spawn=None)
+    most = (run.attempts_allowed or MAX_ATTEMPTS) + int(loss.blameless)
+    if loss.repeatable and unsure is None and run.attempt < most:
+        run = runs.update(db, run.id, state=State.QUEUED, steering=0, spawn=None, attempts_allowed=most)
         return [Queued(run, owner_of(db, run))]
     if unsure is not None:
-        error = f'{why}; it had begun "{unsure}", which may have happened, so the turn is not repeated by itself'
-    elif repeatable:
-        error = f"{why}; that was attempt {run.attempt} of {most}"
+        error = f'{loss.why}; it had begun "{unsure}", which may have happened, so the turn is not repeated by itself'
+    elif loss.repeatable:
+        error = f"{loss.why}; that was attempt {run.attempt} of {most}"
     else:
-        error = f"{why}; a turn of this agent may have had effects and is not repeated by itself"
+        error = f"{loss.why}; a turn of this agent may have had effects and is not repeated by itself"
     return end(db, run.id, Ending(Event.GIVEN_UP, error=error), now)
 
 

@@ -18,7 +18,7 @@ from gateway.protocol.errors import Refusal
 from gateway.services import endings, turns
 from gateway.services.board import Active, Board, active_of
 from gateway.services.changes import Change, Ended, Leased, Outcome, Queued, Said, SessionChanged, Steered
-from gateway.services.endings import Ending
+from gateway.services.endings import Ending, Loss
 from gateway.services.holds import Holds
 from gateway.services.lanes import Lanes, caps_of
 from gateway.services.news import News
@@ -34,8 +34,6 @@ from supervisor.messages import Exited
 T = TypeVar("T")
 log = logging.getLogger("gateway.engine")
 
-MAX_ATTEMPTS = 3
-"""A run whose worker died is tried so often in all; then it is interrupted."""
 LET_GO_SECONDS = 5.0
 """How long a worker may take to let go of a run that was ended; then it is ended itself."""
 RETRY_WRITE_SECONDS = 1.0
@@ -133,7 +131,7 @@ class Engine:
         self.news.started(run, record, self.clock())
         seat = self.workers.seat(run.spawn)
         if seat is None:  # it died while the lease was being written
-            self._lose(run, "its worker ended as it was given the run", repeatable=True)
+            self._lose(run, Loss("its worker ended as it was given the run", repeatable=True))
         else:
             seat.holds = run.id
 
@@ -266,18 +264,15 @@ class Engine:
             key = f"; the key is {self.settings.limit_key(run.agent, limit)}" if limit else ""
             why = f"its worker {how_it_ended(message)}{key}"
             repeatable = unused or self.is_repeatable(run.agent)
-            self._lose(run, why, repeatable=repeatable, over_limit=limit is not None)
+            stopped = seat.stopped or self.draining is not None
+            self._lose(run, Loss(why, repeatable, over_limit=limit is not None, blameless=stopped))
         elif run.state is State.STARTING:
             self.workers.summon(run.agent, run.session)
 
-    def _lose(self, run: Active, why: str, *, repeatable: bool, over_limit: bool = False) -> None:
+    def _lose(self, run: Active, loss: Loss) -> None:
         spawn, now = run.spawn or "", self.clock()
-        log.warning("run lost its worker", extra={"run": run.id, "session": run.session, "reason": why})
-        self.insist(
-            lambda db: endings.lose(
-                db, run.id, spawn, why, now, repeatable=repeatable, most_attempts=MAX_ATTEMPTS, over_limit=over_limit
-            )
-        )
+        log.warning("run lost its worker", extra={"run": run.id, "session": run.session, "reason": loss.why})
+        self.insist(lambda db: endings.lose(db, run.id, spawn, loss, now))
 
     def quarantine(self, agent: str, why: str) -> None:
         """Fail what waits for this agent, with the reason; announcements wait for its release."""

@@ -13,8 +13,8 @@ from gateway.protocol.errors import Refusal, invalid, unavailable
 from gateway.services.admission import owner_of
 from gateway.services.announce import announce_id
 from gateway.services.changes import Change, Outcome, Queued, SessionChanged
-from gateway.services.endings import announce_late, clean_up, deliver
-from gateway.services.engine import MAX_ATTEMPTS, Engine
+from gateway.services.endings import MAX_ATTEMPTS, announce_late, clean_up, deliver
+from gateway.services.engine import Engine
 from gateway.services.run_state import Event, next_state
 from gateway.store import mailbox, records, runs, sessions, tool_calls
 from gateway.store.mailbox import MailRecord

@@ -12,8 +12,8 @@ from typing import Any
 from gateway.services import endings
 from gateway.services.admission import owner_of
 from gateway.services.board import active_of
-from gateway.services.changes import Change
-from gateway.services.engine import MAX_ATTEMPTS, Engine
+from gateway.services.endings import Loss
+from gateway.services.engine import Engine
 from gateway.services.run_state import HELD, State
 from gateway.services.turns import Holder
 from gateway.store import mailbox, records, runs
@@ -65,12 +65,8 @@ def _restore(engine: Engine, record: RunRecord, *, goes_on: bool) -> None:
 
 
 def _losing(engine: Engine, run: RunRecord) -> Any:
-    repeatable, now = engine.is_repeatable(run.agent), engine.clock()
-    why = "its worker was gone when the gateway started again"
-
-    def step(db: Any) -> list[Change]:
-        return endings.lose(
-            db, run.id, run.spawn or "", why, now, repeatable=repeatable, most_attempts=MAX_ATTEMPTS
-        )  # fmt: skip
-
-    return step
+    loss, now = (
+        Loss("its worker was gone when the gateway started again", engine.is_repeatable(run.agent)),
+        engine.clock(),
+    )
+    return lambda db: endings.lose(db, run.id, run.spawn or "", loss, now)

@@ -199,6 +199,7 @@ class Runs:
         """End an agent's workers; their runs are tried again where that is safe. How many there were."""
         seats = self._engine.workers.all_of_agent(agent)
         for seat in seats:
+            seat.stopped = True
             self._engine.supervisor.stop_worker(seat.holder.spawn, reason, STOP_GRACE_SECONDS)
         return len(seats)
 

@@ -32,7 +32,7 @@ MAX_EARLY_EXITS = 256
 @dataclass(slots=True, eq=False)
 class Seat:
     """One worker process. `holds`: the run in its hands, also one that was ended and that it has not let go of yet.
-    `wake` ends the wait of its worker.next; `turn` tells the newest such call from older ones."""
+    `stopped`: an operator ends it. `wake` ends the wait of its worker.next; `turn` tells the newest such call from older ones."""
 
     holder: Holder
     agent: str
@@ -40,6 +40,7 @@ class Seat:
     connection: Peer | None = None
     met: bool = False
     holds: str | None = None
+    stopped: bool = False
     wake: trio.Event = field(default_factory=trio.Event)
     turn: object = None
 

@@ -186,3 +186,18 @@ async def test_a_system_that_stops_takes_no_new_work_but_finishes_what_it_has(bo
     assert refused.value.shape.retryable
     await worker.finish(run, "1")
     assert (await box.services.runs.wait("one", 0)).text == "1"
+
+
+async def test_a_worker_somebody_stopped_does_not_count_as_an_attempt(box):
+    await box.send("hello")
+    for attempt in range(1, 6):
+        worker, run = await box.take()
+        await worker.say(run, "hm")
+        assert run.attempt == attempt
+        box.services.runs.stop_workers("main", "restarted by an operator")
+        worker.die(code=0)
+    for attempt in range(6, 9):  # but dying does, three times
+        worker, run = await box.take()
+        assert run.attempt == attempt
+        worker.die()
+    assert "that was attempt 8 of 8" in str((await box.services.runs.wait("hello", 60)).error)
