@@ -19,7 +19,8 @@ PAGE = 500
 
 @dataclass
 class Evidence:
-    """Everything the checker looks at. Transcripts by session, runs by id; `lines` in the order they were written."""
+    """Everything the checker looks at. Transcripts by session, runs by id; `lines` in the order they were written;
+    `stops` is how often the system was told to stop."""
 
     accepted: list[Accepted] = field(default_factory=list)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Evidence:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     lines: list[dict[str, Any]] = field(default_factory=list)
+    stops: int = 0
 
     def of(self, what: str) -> list[dict[str, Any]]:
         """The agents' lines of one kind."""

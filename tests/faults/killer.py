@@ -76,6 +76,7 @@ class Killer:
         self._points = _shuffled(rng)
         self._deaths: dict[str, deque[float]] = {}
         self.snapshots: list[Snapshot] = []
+        self.stops = 0
         self._kinds: dict[str, tuple[int, Callable[[], str | None]]] = {
             "point": (52, self._at_point),
             "kill": (26, self._kill),
@@ -199,6 +200,7 @@ class Killer:
         return "upgrade of the gateway (SIGUSR2)"
 
     def _restart(self) -> str | None:
+        self.stops += 1
         code = self._rig.stop()
         self._tally.checks += 1
         if code != 0:

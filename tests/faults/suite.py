@@ -54,7 +54,7 @@ def round_of_faults(seed: str, count: int, *, on_disk: bool = True) -> Tally:
         for sender in senders:
             sender.join(QUIET_SECONDS + 60)
         killer.raise_supervisor()
-        evidence = Evidence(ledger.accepted, ledger.outcomes, ledger.refused)
+        evidence = Evidence(ledger.accepted, ledger.outcomes, ledger.refused, stops=killer.stops)
         _gather(rig, evidence, tally)
         evidence.lines = read_lines(books)
         checker = Checker(evidence).run()
