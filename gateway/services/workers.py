@@ -32,7 +32,8 @@ MAX_EARLY_EXITS = 256
 @dataclass(slots=True, eq=False)
 class Seat:
     """One worker process. `holds`: the run in its hands, also one that was ended and that it has not let go of yet.
-    `stopped`: an operator ends it. `wake` ends the wait of its worker.next; `turn` tells the newest such call from older ones."""
+    `stopped`: an operator ends it. `wake` ends the wait of its worker.next; `turn` tells the newest such call from
+    older ones."""
 
     holder: Holder
     agent: str
