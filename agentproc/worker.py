@@ -28,8 +28,9 @@ _log = logging.getLogger("agentproc.worker")
 
 STOP_SECONDS = 3.0
 """From SIGTERM until we leave whatever the turn does; the supervisor kills the tree after 4."""
-FINISH_PATIENCE = 300.0
-"""How long a result refused as `retryable` is offered again. A lost connection has no limit."""
+FINISH_PATIENCE = None
+"""A result refused as `retryable` (a full disk) is offered again without end, as after a lost connection: it is never
+dropped. The run's own limits, and SIGTERM, end the offering."""
 
 
 @dataclass(frozen=True, slots=True)

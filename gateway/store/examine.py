@@ -45,7 +45,7 @@ def restoring(path: Path) -> Path:
 def look(path: Path, newest_schema: int, *, thorough: bool = False) -> Found:
     """See what is at `path`. Raises Damaged or SchemaTooNew; sqlite3.Error when the disk does not let us look.
 
-    `thorough`: after an unclean end, read every page (quick_check; about a second for each gigabyte)."""
+    `thorough`: after an unclean end, read every page (quick_check; measured 0.5 s for 250 MB in the cache)."""
     log = log_of(path)
     unclean = _size(log) > 0
     if restoring(path).exists():
