@@ -65,8 +65,6 @@ def _restore(engine: Engine, record: RunRecord, *, goes_on: bool) -> None:
 
 
 def _losing(engine: Engine, run: RunRecord) -> Any:
-    loss, now = (
-        Loss("its worker was gone when the gateway started again", engine.is_repeatable(run.agent)),
-        engine.clock(),
-    )
+    loss = Loss("its worker was gone when the gateway started again", engine.is_repeatable(run.agent))
+    now = engine.clock()
     return lambda db: endings.lose(db, run.id, run.spawn or "", loss, now)
