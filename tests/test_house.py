@@ -52,7 +52,7 @@ REACH = {
 }
 ONLY_IMPORTER = {"trio_websocket": ("gateway.link.websocket",)}
 
-PAGES = ("design", "operations", "security", "promises", "protocol", "glossary", "contributing")
+PAGES = ("design", "operations", "runs", "security", "promises", "protocol", "glossary", "contributing")
 PROMISES = tuple(f"P{number}" for number in range(1, 13))
 
 

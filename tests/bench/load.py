@@ -21,7 +21,7 @@ def percentile(values: Sequence[float], wanted: float) -> float:
 
 def frame(identity: str, method: str, params: Mapping[str, Any]) -> bytes:
     """One request as it travels."""
-    body = msgpack.packb({"type": "req", "id": identity, "method": method, "params": dict(params)})
+    body: bytes = msgpack.packb({"type": "req", "id": identity, "method": method, "params": dict(params)})
     return len(body).to_bytes(4, "big") + body
 
 
