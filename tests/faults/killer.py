@@ -148,6 +148,8 @@ class Killer:
             stopped = process(pid)
             if stopped is not None:
                 stopped.send(signal.SIGCONT)
+        if action == DIE and (dying := process(pid)) is not None:
+            wait_gone([dying], GONE_SECONDS)  # it says so before it dies
         if who and action == DIE:
             self._note_death(who[3:])
         if self._in_flight() > 0:

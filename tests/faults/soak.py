@@ -1,7 +1,7 @@
 """Steady mixed work for minutes, and whether memory and descriptors stay flat.
 
-Owns: sampling, and the verdict. Memory is proportional set size where the kernel tells it (resident otherwise). A
-process is judged over the time after the warm-up, by the least-squares slope of its samples."""
+Owns: sampling, and the verdict. A process is judged over the time after the warm-up, by the least-squares slope of its
+samples."""
 
 from __future__ import annotations
 
@@ -131,12 +131,12 @@ def _verdict(table: dict[str, list[Sample]], idle: dict[str, int], after: dict[s
 
 
 def memory_of(pid: int) -> int:
-    """Proportional set size in bytes; resident size where the kernel hides that; 0 for a process that is gone."""
-    for name, field in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
-        try:
-            for line in Path(f"/proc/{pid}/{name}").read_text().splitlines():
-                if line.startswith(field):
-                    return int(line.split()[1]) * 1024
-        except OSError:
-            continue
+    """Anonymous resident memory in bytes, shared or not: proportional figures move with the number of workers, which
+    share the zygote's pages. 0 for a process that is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return 0
     return 0

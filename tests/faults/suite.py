@@ -21,7 +21,7 @@ from tests.faults.evidence import Evidence, ask, read_lines
 from tests.faults.killer import Killer, Snapshot, Tally
 from tests.faults.rig import Rig, wait_gone
 from tests.faults.table import Table
-from tests.faults.workload import PARENTS, SENDERS, Ledger, Sender, configuration
+from tests.faults.workload import CALL_SECONDS, PARENTS, SENDERS, Ledger, Sender, configuration
 from tests.support.system import Answer, eventually
 
 QUIET_SECONDS = 240.0
@@ -51,9 +51,9 @@ def round_of_faults(seed: str, count: int, *, on_disk: bool = True) -> Tally:
         deadline[0] = time.monotonic() + QUIET_SECONDS
         for sender in senders:
             sender.stopping.set()
-        for sender in senders:
-            sender.join(QUIET_SECONDS + 60)
-        killer.raise_supervisor()
+        while any(sender.is_alive() for sender in senders) and time.monotonic() < deadline[0] + CALL_SECONDS:
+            killer.raise_supervisor()
+            time.sleep(0.05)
         evidence = Evidence(ledger.accepted, ledger.outcomes, ledger.refused, stops=killer.stops)
         _gather(rig, evidence, tally)
         evidence.lines = read_lines(books)
