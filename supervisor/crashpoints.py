@@ -110,8 +110,8 @@ def wall_clock() -> float:
 
 
 def attach(descriptor: int) -> None:
-    """Use the table behind an inherited descriptor, which becomes ours, from now on. Raises ValueError for anything else than such a
-    table."""
+    """Use the table behind an inherited descriptor, which becomes ours, from now on. Raises ValueError for anything
+    else than such a table."""
     global _descriptor, _table
     try:
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)  # only a memfd has any
