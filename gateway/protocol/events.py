@@ -17,7 +17,7 @@ from gateway.protocol import scopes
 EVENT_SCOPES: dict[str, str] = {
     "tick": scopes.PUBLIC,
     "shutdown": scopes.PUBLIC,
-    "health": scopes.PUBLIC,
+    "health": scopes.READ,
     "agent": scopes.READ,
     "sessions.changed": scopes.READ,
     "session.message": scopes.READ,

@@ -93,7 +93,7 @@ class RefusalsList(Params, frozen=True):
 
 ROWS = (
     Row("connect", scopes.PUBLIC, "Say hello; answered once, first.", Connect, hidden=True),
-    Row("health", scopes.PUBLIC, "Is it well, and how busy.", result=Health),
+    Row("health", scopes.READ, "Is it well, and how busy.", result=Health),
     Row("status", scopes.READ, "Health, doors, configuration source and counters in one answer."),
     Row(
         "system.processes", scopes.READ, "The process tree with agent, session, state and memory.", result=list[Process]

@@ -16,7 +16,7 @@ EVERY_SCOPE = scopes.OPERATOR_SCOPES | {scopes.WORKER, scopes.SESSION, scopes.PU
 
 # Who may call what: a change here is a change of authority and must be meant.
 AUTHORITY = {
-    "connect": "public", "health": "public", "status": "operator.read", "system.processes": "operator.read",
+    "connect": "public", "health": "operator.read", "status": "operator.read", "system.processes": "operator.read",
     "logs.tail": "operator.read", "config.get": "operator.read", "refusals.list": "operator.read",
     "database.backup": "operator.admin", "database.check": "operator.admin",
     "agents.list": "operator.read", "agents.stop": "operator.admin", "agents.restart": "operator.admin",

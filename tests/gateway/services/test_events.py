@@ -58,8 +58,8 @@ def test_somebody_bound_to_a_session_hears_only_of_that_one():
     hub, mine, other = Hub(), Listener("mine", tool()), Listener("other", tool(agent="scout"))
     hub.join(mine, events=True)
     hub.join(other, events=True)
-    hub.publish("health", {}, session="agent:main:main")
-    assert (mine.heard, other.heard) == (["health"], [])
+    hub.publish("tick", {}, session="agent:main:main")
+    assert (mine.heard, other.heard) == (["tick"], [])
 
 
 def test_an_event_without_a_scope_is_told_to_nobody(caplog):
