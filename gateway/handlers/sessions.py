@@ -22,6 +22,7 @@ from gateway.protocol.calls.sessions import (
 )
 from gateway.protocol.errors import ErrorCode, Refusal, invalid
 from gateway.protocol.keys import main_key, parse_key
+from gateway.protocol.limits import MAX_RUN_SECONDS
 from gateway.router import Call, Handler
 from gateway.services.work import NewMessage, RunSnapshot
 
@@ -146,8 +147,8 @@ async def chat_abort(call: Call) -> dict[str, Any]:
 def _target(call: Call, params: Agent) -> str:
     if not params.message.strip():
         raise invalid("message must not be empty")
-    if params.timeout is not None and params.timeout < 0:
-        raise invalid(f"timeout is {params.timeout}, it must be 0 (none) or more seconds")
+    if params.timeout is not None and not 0 <= params.timeout <= MAX_RUN_SECONDS:
+        raise invalid(f"timeout is {params.timeout}, it must be 0 (none) to {MAX_RUN_SECONDS} seconds")
     if params.session_key is None:
         return _key(call, main_key(params.agent_id or default_agent(call.services)))
     key = _key(call, params.session_key)

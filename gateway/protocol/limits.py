@@ -31,6 +31,10 @@ HELLO_DEADLINE_MS = 15_000
 TICK_INTERVAL_MS = 30_000
 """How often a subscribed connection hears `tick`."""
 
+MAX_RUN_SECONDS = 30 * 24 * 3600
+"""The longest time a caller may give one run; 0 means none."""
+MAX_SAFE_INTEGER = 2**53
+"""Integers of a call are no larger: every client can hold them (JSON numbers are floats), and so can SQLite."""
 MAX_MESSAGE_CHARS = 256 * 1024
 """A message to a session."""
 MAX_LABEL_CHARS = 512

@@ -6,12 +6,15 @@ waits."""
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import trio
 
 from gateway.protocol.calls.worker import Assignment, WorkerEffect, WorkerEmit, WorkerFinish
 from gateway.protocol.errors import Refusal, invalid, unavailable
+from gateway.protocol.frames import Response, encode
+from gateway.protocol.limits import MAX_WORKER_BUFFERED_BYTES
 from gateway.services import effects, endings, turns
 from gateway.services.changes import Outcome
 from gateway.services.endings import Ending
@@ -23,6 +26,8 @@ from gateway.store import runs
 from gateway.store.runs import RunEvent
 from gateway.store.tool_calls import CallRecord
 from supervisor.crashpoints import crashpoint
+
+log = logging.getLogger("gateway.leases")
 
 MAX_STATE_BYTES = 256 * 1024
 _FINISHES = {
@@ -44,7 +49,7 @@ class Leases:
         """The next run for this worker; waits for one. With `holding`, at once: whether that run is still its own."""
         engine = self._engine
         if holding is not None:
-            return self._resume(seat, holding, attempt)
+            return await self._resume(seat, holding, attempt)
         turn = seat.turn = object()
         seat.wake.set()  # an older call of this worker ends
         seat.holds = seat.holds if self._is_held(seat) else None
@@ -54,9 +59,12 @@ class Leases:
             if current is not None and current.spawn == seat.holder.spawn and current.state in HELD:
                 # The answer of an earlier call was lost on its way: the same lease again.
                 if again := self._resumed(seat, current.id, None):
-                    return again
+                    if await self._can_travel(again):
+                        return again
+                    continue
             elif current is not None and current.state is State.STARTING:
-                if leased := await self._lease(seat, current.id):
+                leased = await self._lease(seat, current.id)
+                if leased and await self._can_travel(leased):
                     return leased
                 continue
             await seat.wake.wait()
@@ -77,9 +85,25 @@ class Leases:
         self._engine.timers.clear(("let go", seat.holder.spawn))
         return False
 
-    def _resume(self, seat: Seat, holding: str, attempt: int) -> Assignment:
+    async def _can_travel(self, assignment: Assignment) -> bool:
+        """Whether a frame can hold it. If not, the run has failed: giving it again would fail again, for ever."""
+        try:
+            size = len(encode(Response("", True, assignment)))
+        except (OverflowError, TypeError, ValueError, RecursionError) as error:
+            why = f"{type(error).__name__}: {error}"
+        else:
+            if size <= MAX_WORKER_BUFFERED_BYTES:  # more of it at once ends the connection
+                return True
+            why = f"with its session's state and the messages it was sent it has {size} bytes"
+        run_id, now = assignment.run_id, self._engine.clock()
+        log.error("a run could not be given to its worker", extra={"run": run_id, "reason": why})
+        ending = Ending(Event.FAILED, error=f"the run could not be given to its worker ({why})", by_worker=True)
+        await self._engine.commit(lambda db: Outcome(None, endings.end(db, run_id, ending, now)))
+        return False
+
+    async def _resume(self, seat: Seat, holding: str, attempt: int) -> Assignment:
         found = self._resumed(seat, holding, attempt)
-        if found is None:
+        if found is None or not await self._can_travel(found):
             return Assignment(run_id=holding, attempt=attempt, message="", provenance={}, abandoned=True)
         seat.holds = holding
         return found

@@ -10,6 +10,7 @@ from functools import partial
 import trio
 
 from gateway.config.settings import Settings
+from gateway.protocol.limits import MAX_RUN_SECONDS
 from gateway.services.board import Active
 from gateway.services.run_state import State
 from gateway.services.timers import Timers
@@ -23,7 +24,8 @@ WARN_SECONDS = 30.0
 def timeout_of(agent: str, wanted: int | None, settings: Settings) -> int:
     """Seconds a run may take, 0 for ever: its own limit or the configured one, and never more than
     `limits.wallSeconds`."""
-    own = settings.agents.defaults.timeout_seconds if wanted is None else wanted
+    # Bounded again: a row may have been written before its caller was.
+    own = settings.agents.defaults.timeout_seconds if wanted is None else max(0, min(wanted, MAX_RUN_SECONDS))
     wall = settings.limits_of(agent).wall_seconds if agent in settings.agents.entries else None
     return min(own, wall) if own and wall else own or wall or 0
 

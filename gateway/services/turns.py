@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gateway.config.settings import Settings
 from gateway.protocol.calls.worker import Assignment, Mail
+from gateway.protocol.limits import MAX_SAFE_INTEGER
 from gateway.services.admission import owner_of
 from gateway.services.changes import Change, Leased, Outcome, Said, SessionChanged, Steered
 from gateway.services.overtime import timeout_of, warn_at
@@ -80,10 +81,15 @@ def _assignment(db: sqlite3.Connection, run: RunRecord, *, resumed: bool) -> Ass
         provenance=mail.provenance,
         steered=tuple(Mail(one.id, one.text, one.provenance) for one in mailbox.taken_by(db, run.id)),
         state=sessions.get_state(db, run.session),
-        deadline_ms=round(deadline) if deadline is not None else None,
-        warn_ms=round(warn_at(started, deadline)) if started is not None and deadline is not None else None,
+        deadline_ms=_told(deadline) if deadline is not None else None,
+        warn_ms=_told(warn_at(started, deadline)) if started is not None and deadline is not None else None,
         resumed=resumed,
     )
+
+
+def _told(at_ms: float) -> int:
+    """A time as it travels; one that no client could hold is as good as never."""
+    return min(round(at_ms), MAX_SAFE_INTEGER)
 
 
 def emit(

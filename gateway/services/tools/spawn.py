@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.protocol.calls.tools import SessionsSpawn
 from gateway.protocol.keys import SessionKey, subagent_key
-from gateway.protocol.limits import MAX_LABEL_CHARS, MAX_MESSAGE_CHARS
+from gateway.protocol.limits import MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_RUN_SECONDS
 from gateway.services.policy import Admission, judge_spawn, judge_task_name
 from gateway.services.tools.base import ToolCall, failed, refused
 from gateway.services.work import ChildLimit, NewMessage, SpawnInfo
@@ -49,8 +49,8 @@ def _wrong(args: SessionsSpawn) -> str | None:
         return f"label has {len(args.label)} characters, at most {MAX_LABEL_CHARS} are allowed"
     if args.task_name is not None and (wrong := judge_task_name(args.task_name)):
         return wrong
-    if args.run_timeout_seconds is not None and args.run_timeout_seconds < 0:
-        return f"runTimeoutSeconds is {args.run_timeout_seconds}, it must be 0 (none) or more"
+    if args.run_timeout_seconds is not None and not 0 <= args.run_timeout_seconds <= MAX_RUN_SECONDS:
+        return f"runTimeoutSeconds is {args.run_timeout_seconds}, it must be 0 (none) to {MAX_RUN_SECONDS}"
     for name, value, allowed in (
         ("runtime", args.runtime, ("subagent",)),
         ("mode", args.mode, ("run",)),

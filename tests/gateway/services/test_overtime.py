@@ -24,6 +24,8 @@ def limited(**defaults):
         (0, 600, 60, 60),
         (5, 600, 60, 5),
         (90, 600, 60, 60),
+        (2**63 - 1, 600, None, 2_592_000),
+        (2**63 - 1, 600, 60, 60),
     ],
 )
 def test_a_run_has_its_own_limit_or_the_configured_one_and_never_more_than_the_wall(wanted, default, wall, seconds):
