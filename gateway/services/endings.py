@@ -172,8 +172,9 @@ def _settle_steered(db: sqlite3.Connection, run: RunRecord, ending: Ending, now:
             changes.append(Queued(own, owner_of(db, own)))
             continue
         mailbox.mark(db, mail.run, mailbox.DONE, run.id)
-        if said := sessions.add_message(db, run.session, now, "user", mail.text, mail.run, mail.provenance):
-            changes.append(Said(said))
+        if own.attempt == 0:  # else it stands in the transcript since a turn of its own, which lost its worker
+            said = sessions.add_message(db, run.session, now, "user", mail.text, mail.run, mail.provenance)
+            changes += [Said(said)] if said else []
         changes += deliver(db, mail.run, "steered", now)
     return changes
 

@@ -7,11 +7,14 @@ interrupted), everything else queues again in the order it was accepted."""
 from __future__ import annotations
 
 import logging
+import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from gateway.services import endings
 from gateway.services.admission import owner_of
 from gateway.services.board import active_of
+from gateway.services.changes import Change
 from gateway.services.endings import Loss
 from gateway.services.engine import Engine
 from gateway.services.run_state import HELD, State
@@ -38,9 +41,8 @@ async def recover(engine: Engine, live_rows: list[dict[str, Any]], quarantined: 
     for run in unfinished:
         _restore(engine, run, goes_on=run.spawn in going_on and going_on[run.spawn] is run)
     gone = [run for run in unfinished if run.state in HELD and run.spawn not in going_on]
-    for run in gone:
-        await engine.database.write(_losing(engine, run), then=engine.apply)
-    engine.pump()
+    # All at once: between two of them a younger message of a session could start before the older one waits again.
+    await engine.database.write(_losing(engine, gone), then=engine.apply)
     log.info("recovered", extra={"unfinished": len(unfinished), "goingOn": len(going_on), "lost": len(gone)})
 
 
@@ -64,7 +66,11 @@ def _restore(engine: Engine, record: RunRecord, *, goes_on: bool) -> None:
         engine.enqueue(run)
 
 
-def _losing(engine: Engine, run: RunRecord) -> Any:
-    loss = Loss("its worker was gone when the gateway started again", engine.is_repeatable(run.agent))
-    now = engine.clock()
-    return lambda db: endings.lose(db, run.id, run.spawn or "", loss, now)
+def _losing(engine: Engine, gone: list[RunRecord]) -> Callable[[sqlite3.Connection], list[Change]]:
+    why, now = "its worker was gone when the gateway started again", engine.clock()
+    losses = [(run, Loss(why, engine.is_repeatable(run.agent))) for run in gone]
+
+    def step(db: sqlite3.Connection) -> list[Change]:
+        return [change for run, loss in losses for change in endings.lose(db, run.id, run.spawn or "", loss, now)]
+
+    return step

@@ -85,6 +85,25 @@ async def test_results_that_waited_are_given_to_a_turn_as_it_begins_to_listen(bo
     assert event == "worker.steer"
 
 
+async def test_a_result_steered_after_its_own_turn_was_lost_stands_in_the_transcript_once(box):
+    await finished_turn(box, "hello", "hi")
+    await box.spawn("kid")
+    child, run = await box.take("agent:main:subagent:kid")
+    await child.finish(run, "42")
+    parent = Worker(box, box.supervisor.born[0])
+    assert (await parent.next()).run_id == "announce:run-kid"
+    await box.send("listen", lane=f"nested:{MAIN}")
+    parent.die()
+    again, turn = await box.take()
+    assert turn.run_id == "listen"
+    await again.steer(turn)
+    await again.link.wait_event()
+    await again.steer(turn, open=False)
+    await again.finish(turn, "heard")
+    assert box.state("announce:run-kid") == "done"
+    assert [role for role, _ in box.texts()] == ["user", "assistant", "user", "user", "assistant"]
+
+
 async def test_a_result_taken_by_waiting_is_not_announced_again(box, nursery):
     await box.send("hello")
     parent, turn = await box.take()

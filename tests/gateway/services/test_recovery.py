@@ -52,6 +52,20 @@ async def test_a_run_in_progress_goes_on_through_a_gateways_death(tmp_path):
         assert box.supervisor.asked == []
 
 
+async def test_a_message_that_lost_its_worker_comes_before_a_younger_one(tmp_path):
+    async with open_box(tmp_path) as box:
+        await box.send("elsewhere", KID)
+        await box.take(KID)
+        await box.send("first")
+        await box.take()
+        await box.send("second")
+    async with open_box(tmp_path, generation=2) as box:
+        worker, run = await box.take()
+        assert (run.message, run.attempt) == ("first", 2)
+        await worker.finish(run, "1")
+        assert (await worker.next()).message == "second"
+
+
 async def test_a_run_whose_worker_died_meanwhile_is_tried_again(tmp_path):
     async with open_box(tmp_path) as box:
         await box.send("hello")
