@@ -100,7 +100,8 @@ class Checker:
             self._must(right or self._gave_up(one.run), f"{one.id} came to {outcome}")
 
     def _order(self) -> None:
-        """Of each sender, in each session: by the numbers it sent them with, each acknowledged before the next."""
+        """Of each sender, in each session: by the numbers it sent them with, each acknowledged before the next; in the
+        transcript, and in the last reply of each run."""
         sent: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
         for one in self._evidence.accepted:
             if one.ordered:
@@ -109,6 +110,15 @@ class Checker:
         for (sender, session), pairs in sent.items():
             places = [place for _, place in sorted(pairs)]
             self._must(places == sorted(places), f"{sender} in {session}: {sorted(pairs)}")
+
+        replied = {line["run"]: line["at"] for line in self._evidence.of("reply")}
+        turns: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+        for one in self._evidence.accepted:
+            if one.ordered and one.run in replied:
+                turns[one.sender, one.session].append((one.number, replied[one.run]))
+        for (sender, session), answered in turns.items():
+            times = [at for _, at in sorted(answered)]
+            self._must(times == sorted(times), f"{sender} in {session} was answered out of turn: {sorted(answered)}")
 
     # --- turns
 

@@ -111,6 +111,8 @@ class Killer:
         """Start the supervisor again if it is dead: nothing of the old one may be left by then."""
         rig = self._rig
         assert rig.process is not None
+        if process(rig.pid) is None:
+            rig.process.wait()  # its leader is dead, other threads may still be on their way out
         while rig.process.poll() is not None:
             if rig.process.returncode != -signal.SIGKILL:
                 self._tally.violations.append(f"the supervisor ended by itself with {rig.process.returncode}")
@@ -202,6 +204,7 @@ class Killer:
         return "upgrade of the gateway (SIGUSR2)"
 
     def _restart(self) -> str | None:
+        self.raise_supervisor()
         self.stops += 1
         code = self._rig.stop()
         self._tally.checks += 1

@@ -130,6 +130,10 @@ def answer_another_letter(evidence: Evidence) -> None:
     evidence.lines[2]["reply"] = "re:another"
 
 
+def answer_out_of_turn(evidence: Evidence) -> None:
+    evidence.lines[3]["at"] = 9.0
+
+
 def take_two_turns_at_once(evidence: Evidence) -> None:
     evidence.lines.append(line("overlap", PARENT, "r2", 4.5))
 
@@ -161,7 +165,8 @@ def bring_in_a_stranger(evidence: Evidence) -> None:
 TAMPERINGS = [
     lose_a_message, double_a_message, swap_two_messages, skip_a_number, announce_twice, never_announce,
     announce_what_was_taken, forget_what_was_told, mix_up_a_result, start_a_child_twice, lose_a_letter,
-    answer_another_letter, take_two_turns_at_once, carry_an_attempt_out_twice, try_a_fourth_time, answer_wrongly,
+    answer_another_letter, answer_out_of_turn, take_two_turns_at_once, carry_an_attempt_out_twice, try_a_fourth_time,
+    answer_wrongly,
     never_end, fail_for_no_allowed_reason, bring_in_a_stranger,
 ]  # fmt: skip
 
