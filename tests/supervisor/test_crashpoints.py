@@ -39,7 +39,8 @@ def in_a_child(table: Table, body) -> int:
 
 def test_without_a_table_nothing_happens():
     assert crashpoints._table is None
-    assert [crashpoint(name) for name in POINTS] == [None] * len(POINTS)
+    for name in POINTS:
+        crashpoint(name)
     assert abs(wall_clock() - time.time()) < 1
 
 
@@ -119,7 +120,7 @@ def test_every_point_is_passed_somewhere_and_every_pass_has_a_name():
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "crashpoint":
                     (name,) = node.args
                     assert isinstance(name, ast.Constant), f"{path}: a point is named by a literal"
-                    passed.append(name.value)
+                    passed.append(str(name.value))
     assert sorted(passed) == sorted(POINTS)
 
 
