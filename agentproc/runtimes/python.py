@@ -21,6 +21,7 @@ from agentproc.runtimes.base import TurnFailed
 
 _log = logging.getLogger("agentproc.python")
 
+_ABORTS = (trio.Cancelled, GeneratorExit)
 TurnFunction = Callable[[Context], Awaitable[Any]]
 
 
@@ -40,9 +41,9 @@ class PythonRuntime:
             self._function = find(self._entry, self._path)
         try:
             reply: str | None = await self._function(ctx)
-        except (Exception, SystemExit, BaseExceptionGroup) as error:
-            if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
-                raise  # an abort, and what went wrong on the way out
+        except BaseException as error:  # KeyboardInterrupt, SystemExit too: a mistake of one turn ends no worker
+            if _is_abort(error):
+                raise
             _log.exception("turn failed", extra={"run": ctx.run_id})
             raise TurnFailed(describe(error)) from None
         if self._output_bytes is not None and isinstance(reply, str):
@@ -50,6 +51,13 @@ class PythonRuntime:
             if size > self._output_bytes:
                 raise TurnFailed(f"a reply of {size} bytes, {self._output_bytes} are allowed (limits.outputBytes)")
         return reply
+
+
+def _is_abort(error: BaseException) -> bool:
+    """Whether the turn was ended from outside, and what went wrong on the way out may come with it."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(_ABORTS) is not None
+    return isinstance(error, _ABORTS)
 
 
 def find(entry: str, path: str | None) -> TurnFunction:
@@ -78,6 +86,6 @@ def _import(name: str, path: str | None) -> ModuleType:
             raise TurnFailed(f"importing {name} failed: {describe(error)}") from None
         where = f"in {path}" if path is not None else "and runtime.path, the directory to look in, is not set"
         raise TurnFailed(f'runtime.entry: there is no module "{name}" {where}') from None
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # nothing is awaited here, so this is no abort
         _log.exception("import of %s failed", name)
         raise TurnFailed(f"importing {name} failed: {describe(error)}") from None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from agentproc.context import Context
 from agentproc.runtimes import runtime_for
@@ -90,6 +91,8 @@ async def test_a_module_that_was_repaired_works_at_the_next_turn(folder: Path):
     [
         ("raise KeyError('k')", "KeyError: 'k'\n  in turn, "),
         ("import sys; sys.exit(2)", "SystemExit: 2\n  in turn, "),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt\n  in turn, "),
+        ("raise type('Halt', (BaseException,), {})('enough')", "Halt: enough\n  in turn, "),
         ("raise ExceptionGroup('g', [ValueError('v')])", "ValueError: v"),
         ("raise BaseExceptionGroup('g', [SystemExit(1)])", "SystemExit: 1"),
     ],
@@ -99,6 +102,19 @@ async def test_what_a_turn_raises_fails_it(folder: Path, body: str, told: str):
     with pytest.raises(TurnFailed) as info:
         await run(folder, "their_bad:turn")
     assert str(info.value).startswith(told)
+
+
+async def test_an_import_that_raises_anything_fails_the_turn(folder: Path):
+    write(folder, "their_stop", "raise KeyboardInterrupt('stop')\n")
+    with pytest.raises(TurnFailed, match="importing their_stop failed: KeyboardInterrupt: stop"):
+        await run(folder, "their_stop:turn")
+
+
+async def test_an_abort_is_no_failure_of_the_turn(folder: Path):
+    write(folder, "their_long", "import trio\nasync def turn(ctx):\n    await trio.sleep_forever()\n")
+    with trio.move_on_after(0.01) as scope:
+        await run(folder, "their_long:turn")
+    assert scope.cancelled_caught
 
 
 async def test_a_runtime_we_do_not_have_fails_each_turn_saying_so():
