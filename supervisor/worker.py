@@ -31,6 +31,13 @@ DRAIN_SECONDS = 0.5
 LAST_WORDS_CHARS = 300
 
 
+def last_words(line: str) -> str:
+    """What a line of output says, if it has a letter: Python draws a box around the errors of a group, and the last
+    line is the box's."""
+    start = line[: 2 * LAST_WORDS_CHARS]
+    return start.lstrip(" |+-")[:LAST_WORDS_CHARS] if any(map(str.isalpha, start)) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Around:
     """What every worker shares. `own_filters` is how many seccomp filters the supervisor has."""
@@ -43,7 +50,7 @@ class Around:
 @dataclass(eq=False)
 class Worker:
     """One worker process. `asked`: its end was asked for, so it is no death; `reason` goes into Exited. `printed` is
-    bytes of output, `last_words` its last line: of a traceback that is the error."""
+    bytes of output, `last_words` its last line that says something: of a traceback that is the error."""
 
     entry: Entry
     settings: AgentSettings
@@ -154,7 +161,7 @@ class Worker:
         log, fields = self.around.log, self.fields
 
         def emit(text: str) -> None:
-            self.last_words = text[:LAST_WORDS_CHARS] if text.strip() else self.last_words
+            self.last_words = last_words(text) or self.last_words
             record = record_of(text) or {"level": "info", "msg": text}
             more = {name: value for name, value in record.items() if name not in ("ts", "level", "logger", "msg")}
             log.write(record["level"], "agent", record["msg"], **{**more, **fields})  # nobody speaks as another
