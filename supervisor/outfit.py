@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,12 +27,13 @@ def allowed_environment(source: Mapping[str, str]) -> dict[str, str]:
 
 def worker_environment(assignment: Assign, current: Mapping[str, Any]) -> dict[str, str]:
     """What a worker and its tools find in their environment: the allowed part of ours, what is configured, and who they
-    are, which no configured variable can change. HOME of a uid of its own is its working directory, as it has no
-    account."""
+    are, which no configured variable can change; `peergate` is on their PATH. HOME of a uid of its own is its
+    working directory, as it has no account."""
     environment = allowed_environment(current)
     if assignment.uid is not None:
         environment["HOME"] = assignment.cwd or "/"
     environment.update(assignment.env)
+    environment["PATH"] = path_with_us(environment.get("PATH"))
     environment["PEERGATE_SOCKET"] = assignment.socket
     environment["PEERGATE_RUNTIME_DIR"] = os.path.dirname(assignment.socket)
     environment["PEERGATE_AGENT"] = assignment.agent
@@ -39,6 +41,13 @@ def worker_environment(assignment: Assign, current: Mapping[str, Any]) -> dict[s
     if mark := current.get(marks.STATE_VARIABLE):
         environment[marks.STATE_VARIABLE] = mark
     return environment
+
+
+def path_with_us(path: str | None) -> str:
+    """A PATH that finds `peergate` beside our interpreter. Last, so that nothing of ours comes before what the agent's
+    own PATH names."""
+    ours, path = os.path.dirname(sys.executable), path or os.defpath
+    return path if ours in path.split(os.pathsep) else f"{path}{os.pathsep}{ours}"
 
 
 def rlimits(limits: Mapping[str, int], *, own_uid: bool) -> dict[int, tuple[int, int]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from supervisor.child import CRASHED, _tie_to, find_target
 from supervisor.messages import Assign
 from supervisor.outfit import allowed_environment, rlimits, worker_environment
 
+OURS = str(Path(sys.executable).parent)
 MARK = {"PEERGATE_STATE": "00ff00ff00ff00ff"}
 
 
@@ -54,7 +57,7 @@ def test_a_worker_is_told_who_it_is_and_configuration_cannot_say_otherwise():
     configured = {"PEERGATE_SESSION": "agent:other:main", "PEERGATE_STATE": "0", "EDITOR": "ed", "PATH": "/opt/bin"}
     environment = worker_environment(assign(env=configured), {"PATH": "/bin", "HOME": "/root", **MARK})
     assert environment == {
-        "PATH": "/opt/bin",
+        "PATH": f"/opt/bin:{OURS}",
         "HOME": "/root",
         "EDITOR": "ed",
         "PEERGATE_SOCKET": "/run/peergate/agents.sock",
@@ -63,6 +66,22 @@ def test_a_worker_is_told_who_it_is_and_configuration_cannot_say_otherwise():
         "PEERGATE_SESSION": "agent:main:main",
         **MARK,
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/bin", f"/bin:{OURS}"),
+        (f"{OURS}:/bin", f"{OURS}:/bin"),
+        (f"/bin:{OURS}", f"/bin:{OURS}"),
+        (f"{OURS}x", f"{OURS}x:{OURS}"),
+        ("", f"{os.defpath}:{OURS}"),
+        (None, f"{os.defpath}:{OURS}"),
+    ],
+)
+def test_every_agent_finds_peergate_on_its_path_and_its_own_programs_first(path: str | None, found: str):
+    current = {} if path is None else {"PATH": path}
+    assert worker_environment(assign(), current)["PATH"] == found
 
 
 @pytest.mark.parametrize(
