@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from agentproc import arguments
 from agentproc.inbox import Announce, Inbox, announce_in
 from agentproc.journal import canonical_value
 from gateway.protocol.keys import main_key, parse_key
@@ -176,6 +177,7 @@ class Context:
         """Tell progress while the turn goes on: whoever watches sees it at once. Never waits for the gateway; when that
         is away for long, what does not fit the buffer is dropped and the count is told. The reply itself is what the
         turn returns."""
+        arguments.text("ctx.say", text)
         self._actions.say(text)
 
     async def invoke(self, tool: str, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -199,6 +201,9 @@ class Context:
 
         `agent_id` is this agent unless given, `timeout` is in seconds (0: none), `cleanup="delete"` removes its session
         afterwards, `announce=False` keeps the result until `wait_children` takes it. Raises SpawnRefused."""
+        arguments.text("ctx.spawn: task", task)
+        arguments.texts("ctx.spawn", agent_id=agent_id, label=label, task_name=task_name)
+        arguments.seconds("ctx.spawn: timeout", timeout)
         args = {"task": task, "agentId": agent_id, "label": label, "taskName": task_name, "runTimeoutSeconds": timeout}
         given: dict[str, Any] = {name: value for name, value in args.items() if value is not None}
         if cleanup != "keep":
@@ -214,6 +219,9 @@ class Context:
         """Send a message to another session and wait `timeout` seconds for its answer (0: do not wait).
 
         `target` is a session key, or an agent's id, which means that agent's main session."""
+        arguments.text("ctx.send: target", target)
+        arguments.text("ctx.send: message", message)
+        arguments.seconds("ctx.send: timeout", timeout)
         key = target if parse_key(target) else main_key(target)
         result = await self.invoke("sessions_send", {"sessionKey": key, "message": message, "timeoutSeconds": timeout})
         return SendResult(
