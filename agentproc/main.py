@@ -56,7 +56,8 @@ async def _work(sock: socket.socket, assignment: Mapping[str, Any], runtime: Run
 
     def changed(connected: bool, why: str) -> None:
         lifeline.connected, lifeline.status = connected, why
-        # A thread costs a millisecond: started while the gateway looks for a run, and before any turn can keep the loop.
+        # A thread costs a millisecond: started while the gateway looks for a run, and before any turn can keep the
+        # loop.
         trio.lowlevel.current_trio_token().run_sync_soon(lifeline.start)
         if not connected:
             _log.info("gateway: %s", why)
