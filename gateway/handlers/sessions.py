@@ -24,6 +24,7 @@ from gateway.protocol.errors import ErrorCode, Refusal, invalid
 from gateway.protocol.keys import main_key, parse_key
 from gateway.protocol.limits import MAX_RUN_SECONDS
 from gateway.router import Call, Handler
+from gateway.services.policy import judge_label
 from gateway.services.work import NewMessage, RunSnapshot
 
 _SUMMARY = {"done": "completed", "aborted": "aborted"}
@@ -149,6 +150,8 @@ def _target(call: Call, params: Agent) -> str:
         raise invalid("message must not be empty")
     if params.timeout is not None and not 0 <= params.timeout <= MAX_RUN_SECONDS:
         raise invalid(f"timeout is {params.timeout}, it must be 0 (none) to {MAX_RUN_SECONDS} seconds")
+    if params.label is not None and (wrong := judge_label(params.label)):
+        raise invalid(wrong)
     if params.session_key is None:
         return _key(call, main_key(params.agent_id or default_agent(call.services)))
     key = _key(call, params.session_key)

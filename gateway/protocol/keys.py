@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-AGENT_ID = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
-_KEY = re.compile(r"^agent:(?P<agent>[a-z0-9][a-z0-9_-]{0,63}):(?P<rest>[^\s:][^\s]{0,400})$")
+AGENT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_KEY = re.compile(r"agent:(?P<agent>[a-z0-9][a-z0-9_-]{0,63}):(?P<rest>[^\s:][^\s]{0,400})")
 
 
 class SessionKey(NamedTuple):
@@ -33,7 +33,7 @@ class SessionKey(NamedTuple):
 
 def parse_key(text: str) -> SessionKey | None:
     """The key in `text`, or None if it is none."""
-    match = _KEY.match(text.strip().lower())
+    match = _KEY.fullmatch(text.strip().lower())
     return SessionKey(match["agent"], match["rest"]) if match else None
 
 
@@ -49,4 +49,4 @@ def subagent_key(agent: str, unique: str) -> str:
 
 def is_agent_id(text: str) -> bool:
     """Whether `text` may name an agent."""
-    return AGENT_ID.match(text) is not None
+    return AGENT_ID.fullmatch(text) is not None

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.protocol.keys import SessionKey
+from gateway.protocol.limits import MAX_LABEL_CHARS
 
-TASK_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
+TASK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of controls, lone surrogates and line breaks."""
 RESERVED_TASK_NAMES = frozenset({"all", "last"})
 VERBS = {"send": "Session send", "list": "Session list", "history": "Session history", "status": "Session status"}
 
@@ -45,7 +49,8 @@ class AgentToAgent:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The facts a visibility decision needs. `descendant`: the target was spawned by the requester, directly or not."""
+    """The facts a visibility decision needs. `descendant`: the target was spawned by the requester, directly or not;
+    it is within reach of everything but `self`."""
 
     visibility: str
     agent_to_agent: AgentToAgent
@@ -54,20 +59,21 @@ class Reach:
 
 def judge_access(action: str, requester: SessionKey, target: SessionKey, reach: Reach) -> Denied | None:
     """Why `requester` may not do `action` (send, list, history, status) to `target`; None when it may."""
-    if requester == target or reach.descendant:
+    if requester == target or (reach.descendant and reach.visibility != "self"):
         return None
-    if requester.agent != target.agent:
+    if requester.agent != target.agent and not reach.descendant:
         return _judge_other_agent(action, requester, target, reach)
     if reach.visibility in ("all", "agent"):
         return None
     if reach.visibility == "tree" and requester.rest == "main":
         return None  # an agent's main session sees every session of that agent
+    wider = '"tree", "agent" or "all"' if reach.descendant else '"agent" or "all"'
     return Denied(
         f"{reach.visibility}_visibility_restricted",
         f"{VERBS[action]} is restricted to "
         f"{'the session itself' if reach.visibility == 'self' else 'the session and what it spawned'} "
         f'(tools.sessions.visibility="{reach.visibility}"). '
-        f'Set tools.sessions.visibility to "agent" or "all" to reach {target}.',
+        f"Set tools.sessions.visibility to {wider} to reach {target}.",
     )
 
 
@@ -153,10 +159,21 @@ def judge_task_name(name: str) -> str | None:
     """What is wrong with a task name; None when nothing is."""
     if name in RESERVED_TASK_NAMES:
         return f'taskName "{name}" is reserved (all and last are); choose another'
-    if not TASK_NAME.match(name):
+    if not TASK_NAME.fullmatch(name):  # $ would let a newline follow
         return (
             f'taskName "{name}" must match ^[a-z][a-z0-9_-]{{0,63}}$: a lower-case letter, then letters, digits, _ or -'
         )
+    return None
+
+
+def judge_label(label: str) -> str | None:
+    """What is wrong with a label; None when nothing is."""
+    if not label.strip():
+        return "label must not be empty; leave it out if there is none"
+    if len(label) > MAX_LABEL_CHARS:
+        return f"label has {len(label)} characters, at most {MAX_LABEL_CHARS} are allowed"
+    if any(unicodedata.category(character) in _UNSEEN for character in label):
+        return f"label {ascii(label)[:80]} has a control character or a line break in it; write plain text"
     return None
 
 

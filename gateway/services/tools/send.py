@@ -9,7 +9,8 @@ import trio
 from gateway.protocol.calls.tools import SessionsSend
 from gateway.protocol.errors import Refusal, unavailable
 from gateway.protocol.keys import SessionKey, is_agent_id, parse_key
-from gateway.protocol.limits import MAX_LABEL_CHARS, MAX_MESSAGE_CHARS
+from gateway.protocol.limits import MAX_MESSAGE_CHARS
+from gateway.services.policy import judge_label
 from gateway.services.tools.base import SILENT_REPLIES, ToolCall, failed, refused
 from gateway.services.work import Accepted, NewMessage, RunSnapshot
 
@@ -47,8 +48,8 @@ def _wrong(args: SessionsSend, text: str) -> str | None:
         return f"message has {len(text)} characters, at most {MAX_MESSAGE_CHARS} are allowed"
     if args.session_key is None and args.label is None and args.agent_id is None:
         return "name a target: sessionKey, label or agentId"
-    if args.label is not None and len(args.label) > MAX_LABEL_CHARS:
-        return f"label has {len(args.label)} characters, at most {MAX_LABEL_CHARS} are allowed"
+    if args.label is not None and (wrong := judge_label(args.label)):
+        return wrong
     if args.timeout_seconds < 0:
         return f"timeoutSeconds is {args.timeout_seconds}, it must be 0 (do not wait) or more"
     if args.mode not in (None, "followup", "steer"):
@@ -69,10 +70,18 @@ def _target(call: ToolCall, args: SessionsSend) -> SessionKey | str:
         return f'agentId "{args.agent_id}" is no agent id: a letter or digit, then letters, digits, _ or -, at most 64'
     if args.label is None:
         return SessionKey(agent or call.acting.agent, "main")
-    found = call.services.sessions.find(label=args.label, agent_id=agent)
+    return _labelled(call, args.label, agent)
+
+
+def _labelled(call: ToolCall, label: str, agent: str | None) -> SessionKey | str:
+    """The one session with a label; of several, the only one the caller may write to."""
+    found = [key for text in call.services.sessions.find(label=label, agent_id=agent) if (key := parse_key(text))]
     if not found:
-        return f'no session has the label "{args.label}"; `sessions_list` shows labels'
-    return parse_key(found[0]) or f"the session {found[0]} cannot be addressed"
+        return f'no session has the label "{label}"; `sessions_list` shows labels'
+    within_reach = [key for key in found if call.may("send", key) is None]
+    if len(within_reach) > 1:
+        return f'several sessions have the label "{label}": {", ".join(map(str, within_reach))}; name one by sessionKey'
+    return (within_reach or found)[0]
 
 
 def _unreachable(call: ToolCall, args: SessionsSend, target: SessionKey) -> str | None:

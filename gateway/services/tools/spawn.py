@@ -7,8 +7,8 @@ from typing import Any
 
 from gateway.protocol.calls.tools import SessionsSpawn
 from gateway.protocol.keys import SessionKey, subagent_key
-from gateway.protocol.limits import MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_RUN_SECONDS
-from gateway.services.policy import Admission, judge_spawn, judge_task_name
+from gateway.protocol.limits import MAX_MESSAGE_CHARS, MAX_RUN_SECONDS
+from gateway.services.policy import Admission, judge_label, judge_spawn, judge_task_name
 from gateway.services.tools.base import ToolCall, failed, refused
 from gateway.services.work import ChildLimit, NewMessage, SpawnInfo
 
@@ -45,8 +45,8 @@ def _wrong(args: SessionsSpawn) -> str | None:
         return "task must not be empty: say what the sub-agent is to do"
     if len(args.task) > MAX_MESSAGE_CHARS:
         return f"task has {len(args.task)} characters, at most {MAX_MESSAGE_CHARS} are allowed"
-    if args.label is not None and len(args.label) > MAX_LABEL_CHARS:
-        return f"label has {len(args.label)} characters, at most {MAX_LABEL_CHARS} are allowed"
+    if args.label is not None and (wrong := judge_label(args.label)):
+        return wrong
     if args.task_name is not None and (wrong := judge_task_name(args.task_name)):
         return wrong
     if args.run_timeout_seconds is not None and not 0 <= args.run_timeout_seconds <= MAX_RUN_SECONDS:

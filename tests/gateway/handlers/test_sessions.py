@@ -66,6 +66,7 @@ async def test_agent_tells_a_failed_run_as_an_error_with_its_details(box, nurser
         ({"message": "x", "sessionKey": "agent:scout:main", "agentId": "main"}, "is not the agent of the session"),
         ({"message": "x", "agentId": "nobody"}, "names no configured agent"),
         ({"message": "x", "timeout": -1}, "must be 0"),
+        ({"message": "x", "label": " "}, "label must not be empty"),
         ({"message": "x", "timeout": 2**63 - 1}, r"timeout is .* must be 0 \(none\) to 2592000 seconds"),
     ],
 )

@@ -96,12 +96,26 @@ def test_a_key_is_taken_apart(text: str, agent: str, kind: str, depth: int):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "main", "agent:main", "agent::main", "agent:main:", "agent:a b:c", "agent:main:a b"]
+    "text",
+    [
+        "",
+        "main",
+        "agent:main",
+        "agent::main",
+        "agent:main:",
+        "agent:a b:c",
+        "agent:main:a b",
+        "agent:main:a\nb",
+        "agent:a\n:b",
+    ],
 )
 def test_what_is_no_key_is_none(text: str):
     assert parse_key(text) is None
 
 
-@pytest.mark.parametrize(("text", "valid"), [("main", True), ("a-b_1", True), ("", False), ("A", False), ("-a", False)])
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("main", True), ("a-b_1", True), ("", False), ("A", False), ("-a", False), ("main\n", False), ("a\nb", False)],
+)
 def test_agent_ids(text: str, valid: bool):
     assert is_agent_id(text) == valid

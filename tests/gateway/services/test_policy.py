@@ -12,6 +12,7 @@ from gateway.services.policy import (
     AgentToAgent,
     Reach,
     judge_access,
+    judge_label,
     judge_spawn,
     judge_task_name,
 )
@@ -26,7 +27,13 @@ PAIR = AgentToAgent(True, ["main", "alecar"])
 # requester, target, visibility, agent-to-agent policy, descendant -> code (None: allowed)
 ACCESS = [
     ("own session under self", MAIN, MAIN, "self", ANY, False, None),
-    ("own child under self", MAIN, CHILD, "self", ANY, True, None),
+    ("own child under self", MAIN, CHILD, "self", ANY, True, "self_visibility_restricted"),
+    ("own child of another agent under self", MAIN, ALECAR, "self", ANY, True, "self_visibility_restricted"),
+    ("own child under tree", CHILD, OTHER, "tree", ANY, True, None),
+    ("own child under agent", CHILD, OTHER, "agent", ANY, True, None),
+    ("own child under all", CHILD, OTHER, "all", ANY, True, None),
+    ("own child of another agent under agent", MAIN, ALECAR, "agent", ANY, True, None),
+    ("own child of another agent under all", MAIN, ALECAR, "all", AgentToAgent(False, None), True, None),
     ("own child of another agent under tree", MAIN, ALECAR, "tree", ANY, True, None),
     ("sibling under self", CHILD, OTHER, "self", ANY, False, "self_visibility_restricted"),
     ("main session sees its agent under tree", MAIN, OTHER, "tree", ANY, False, None),
@@ -126,7 +133,28 @@ def test_the_unknown_agent_text_is_openclaws():
         ("A", False),
         ("", False),
         ("a" * 65, False),
+        ("abc\n", False),
+        ("abc\nd", False),
     ],
 )
 def test_task_names(name, good):
     assert (judge_task_name(name) is None) is good
+
+
+@pytest.mark.parametrize(
+    ("label", "good"),
+    [
+        ("weekly report", True),
+        ("Größe 👩‍💻", True),
+        ("", False),
+        (" ", False),
+        ("a\nb", False),
+        ("a\x1b[31m", False),
+        ("a\x00", False),
+        ("a\u2028b", False),
+        ("a" * 512, True),
+        ("a" * 513, False),
+    ],
+)
+def test_labels(label, good):
+    assert (judge_label(label) is None) is good

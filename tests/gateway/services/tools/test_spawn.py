@@ -12,3 +12,13 @@ async def test_a_time_limit_out_of_bounds_is_refused_with_the_parameter_and_the_
     assert "runTimeoutSeconds" in result["error"]
     assert "2592000" in result["error"]
     assert box.services.runs.counts() == {}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [({"label": ""}, "label"), ({"label": "a\nb"}, "label"), ({"taskName": "abc\n"}, "taskName")],
+)
+async def test_a_name_with_a_line_break_or_none_at_all_is_refused(hands, args, said):
+    result = await hands.use("sessions_spawn", task="x", **args)
+    assert result["status"] == "error"
+    assert result["error"].startswith(said)

@@ -1,0 +1,25 @@
+"""Messages to other sessions with the tool `sessions_send`: who is meant, what is refused, what is answered."""
+
+from __future__ import annotations
+
+MAIN = "agent:main:main"
+
+
+async def test_a_label_several_sessions_share_is_refused_with_all_of_them(box, hands):
+    await box.spawn("one", label="report")
+    await box.spawn("two", label="report")
+    result = await hands.use("sessions_send", label="report", message="hi", timeoutSeconds=0)
+    assert result["status"] == "error"
+    assert "agent:main:subagent:one" in result["error"]
+    assert "agent:main:subagent:two" in result["error"]
+
+
+async def test_a_label_one_session_has_finds_it(box, hands):
+    await box.spawn("one", label="report")
+    result = await hands.use("sessions_send", label="report", message="hi", timeoutSeconds=0)
+    assert (result["status"], result["sessionKey"]) == ("accepted", "agent:main:subagent:one")
+
+
+async def test_an_empty_label_is_refused(hands):
+    result = await hands.use("sessions_send", label="", message="hi")
+    assert (result["status"], result["error"]) == ("error", "label must not be empty; leave it out if there is none")
