@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import trio
@@ -17,6 +17,7 @@ from gateway.protocol.limits import MAX_MESSAGE_CHARS
 from gateway.services import admission, endings, results, turns
 from gateway.services.changes import Outcome, SessionChanged
 from gateway.services.engine import Engine
+from gateway.services.lanes import lane_of
 from gateway.services.run_state import HELD, Event, State
 from gateway.services.work import Accepted, NewMessage, Record, RunSnapshot
 from gateway.store import records, runs, sessions
@@ -60,7 +61,24 @@ class Runs:
             )
         message = self._with_limit(message)
         now = engine.clock()
-        return await engine.commit(lambda db: admission.accept(db, message, now))
+        foreseen = self._foresee(message)
+        try:
+            return await engine.commit(lambda db: admission.accept(db, message, now))
+        except BaseException:
+            if foreseen:
+                engine.workers.dismiss(message.session_key)
+            raise
+
+    def _foresee(self, message: NewMessage) -> bool:
+        """Ask for a new sub-agent's worker while its message is being written: both take about as long. Not when it
+        would have to queue, and not for a message that was taken before."""
+        engine, spawn = self._engine, message.spawn
+        if spawn is None or not engine.would_start(lane_of(message.lane, spawn.depth)):
+            return False
+        if self.snapshot(message.run_id) is not None:
+            return False
+        engine.workers.summon(message.session_key.split(":")[1], message.session_key)
+        return True
 
     def _with_limit(self, message: NewMessage) -> NewMessage:
         settings, agent = self._engine.settings, message.session_key.split(":")[1].lower()
@@ -101,9 +119,8 @@ class Runs:
         """Results of finished children, taken so that they are not announced any more. None: whatever is not delivered
         yet.
 
-        Waits until there is at least one, nothing is left to wait for, or `timeout_s` is over (then: an empty list).
-        What
-        `make_record` returns is stored in the same transaction; it runs in another thread and must only read what it is
+        Waits until there is at least one, nothing is left to wait for (every named one was taken before), or
+        `timeout_s` is over; then: an empty list. What `make_record` returns is stored in the same transaction; it runs in another thread and must only read what it is
         given."""
         engine = self._engine
 
@@ -114,10 +131,12 @@ class Runs:
         while True:
             now = engine.clock()
             arrived = engine.results.setdefault(parent_session, trio.Event())
+            # Looked at before the step: a child that ends meanwhile is found by the next one.
+            hopeless = not self.unfinished(run_ids) if run_ids is not None else not self.active_children(parent_session)
             # Not under the deadline: what is taken must be told.
             if found := await engine.commit(step):
                 return [*map(snapshot_of, found)]
-            if not engine.board.children(parent_session):
+            if hopeless:
                 engine.results.pop(parent_session, arrived).set()
                 return []
             with trio.move_on_at(deadline) as waiting:
@@ -241,6 +260,10 @@ class Runs:
     def active_children(self, session_key: str) -> int:
         """Unfinished sub-agent runs this session started."""
         return self._engine.board.children(session_key)
+
+    def unfinished(self, run_ids: Collection[str]) -> int:
+        """How many of these runs go on."""
+        return sum(1 for run_id in run_ids if self._engine.board.get(run_id) is not None)
 
     def active_run(self, session_key: str) -> str | None:
         """The run a worker is busy with on this session (starting, running or waiting), or None."""
