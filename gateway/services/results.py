@@ -20,13 +20,14 @@ MakeRecord = Callable[[list[RunRecord]], Record | None]
 def take(
     db: sqlite3.Connection, parent: str, run_ids: Collection[str] | None, make_record: MakeRecord, now: float
 ) -> Outcome[list[RunRecord]]:
-    """Children of `parent` that have ended: those named, or all whose announcement nobody has got. Their announcements
-    are consumed.
+    """Children of `parent` that have ended and whose results it has not taken yet: those named, or all whose
+    announcement nobody has got. Their announcements are consumed.
 
     The answer is recorded in the same transaction, so that asking again with the same key gives the same results."""
     children = _named(db, parent, run_ids) if run_ids is not None else _unannounced(db, parent)
     changes: list[Change] = []
     for child in children:
+        runs.update(db, child.id, taken_at=now)
         mail = mailbox.of_run(db, announce_id(child.id))
         if mail is not None and mail.state == mailbox.NEW and (delivered := deliver(db, mail.run, "consumed", now)):
             mailbox.mark(db, mail.run, mailbox.CONSUMED)
@@ -38,7 +39,8 @@ def take(
 
 def _named(db: sqlite3.Connection, parent: str, run_ids: Collection[str]) -> list[RunRecord]:
     found = (runs.get(db, run_id) for run_id in run_ids)
-    return [run for run in found if run and run.parent_session == parent and run.ended_at is not None]
+    ended = (run for run in found if run and run.parent_session == parent and run.ended_at is not None)
+    return [run for run in ended if run.taken_at is None]
 
 
 def _unannounced(db: sqlite3.Connection, parent: str) -> list[RunRecord]:

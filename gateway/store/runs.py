@@ -41,6 +41,7 @@ class RunRecord:
     stop_reason: str | None
     digest: str
     attempts_allowed: int | None
+    taken_at: float | None
 
 
 PREVIEW_CHARS = 2000
@@ -183,7 +184,7 @@ def reopen(db: sqlite3.Connection, run: RunRecord, state: str, attempts: int) ->
     """An ended run begins to wait again, with so many more attempts; what it was is forgotten."""
     return update(
         db, run.id, state=state, attempts_allowed=run.attempt + attempts, spawn=None, started_at=None, ended_at=None,
-        deadline_at=None, text=None, error=None, stop_reason=None,
+        deadline_at=None, text=None, error=None, stop_reason=None, taken_at=None,
     )  # fmt: skip
 
 

@@ -83,19 +83,22 @@ def _task(child: RunSnapshot) -> dict[str, Any]:
 
 async def _wait(call: ToolCall, args: SubagentsArgs, picked: list[RunSnapshot] | None) -> dict[str, Any]:
     runs = call.services.runs
+    ids = [child.run_id for child in picked] if picked is not None else None
     seconds = max(0.0, min(args.timeout_seconds, MAX_WAIT_SECONDS))
 
     def answer(taken: list[RunSnapshot]) -> dict[str, Any]:
+        done = {child.run_id for child in taken}
+        own = runs.active_children(str(call.acting))
+        pending = own if ids is None else runs.unfinished([run_id for run_id in ids if run_id not in done])
         return {
-            "status": "ok" if taken else "timeout",
+            "status": "ok" if taken or not pending else "timeout",
             "action": "wait",
             "results": [_outcome(child) for child in taken],
-            "pending": runs.active_children(str(call.acting)),
+            "pending": pending,
         }
 
     runs.hold_slot(call.run_id, True)
     try:
-        ids = [child.run_id for child in picked] if picked is not None else None
         taken = await runs.take_results(str(call.acting), ids, seconds, lambda found: call.record(answer(found)))
     finally:
         runs.hold_slot(call.run_id, False)
