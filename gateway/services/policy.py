@@ -142,7 +142,7 @@ def judge_spawn(facts: Admission) -> Denied | None:
         return Denied(
             "unknown_agent",
             f'agentId "{facts.target_agent}" is not in the configured agent registry '
-            f"(allowed: {_names(facts.configured)})",
+            f"(allowed: {_names(facts.configured)}); add it under agents.entries",
         )
     own = facts.target_agent == facts.requester.agent
     allowed = list(facts.allow_agents) if facts.allow_agents is not None else [facts.requester.agent]

@@ -120,8 +120,8 @@ class Runs:
         yet.
 
         Waits until there is at least one, nothing is left to wait for (every named one was taken before), or
-        `timeout_s` is over; then: an empty list. What `make_record` returns is stored in the same transaction; it runs in another thread and must only read what it is
-        given."""
+        `timeout_s` is over; then: an empty list. What `make_record` returns is stored in the same transaction; it runs
+        in another thread and must only read what it is given."""
         engine = self._engine
 
         def step(db: Any) -> Outcome[list[RunRecord]]:

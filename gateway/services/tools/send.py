@@ -87,7 +87,7 @@ def _labelled(call: ToolCall, label: str, agent: str | None) -> SessionKey | str
 def _unreachable(call: ToolCall, args: SessionsSend, target: SessionKey) -> str | None:
     entries = call.services.settings.agents.entries
     if target.agent not in entries:
-        return f'unknown agentId "{target.agent}" (configured: {", ".join(sorted(entries))})'
+        return f'unknown agentId "{target.agent}" (configured: {", ".join(sorted(entries))}); add it under agents.entries'
     if target.rest != "main" and call.services.sessions.row(str(target)) is None:
         return f"there is no session {target}; `sessions_list` shows those there are"
     if target == call.session and _waits(args):

@@ -116,10 +116,11 @@ def test_admission(story, change, code):
     assert (denied.code if denied else None) == code
 
 
-def test_the_unknown_agent_text_is_openclaws():
+def test_the_unknown_agent_text_is_openclaws_and_names_the_key():
     denied = judge_spawn(replace(ADMISSION, target_agent="ghost"))
     assert denied is not None
-    assert denied.text == 'agentId "ghost" is not in the configured agent registry (allowed: alecar, main)'
+    assert denied.text.startswith('agentId "ghost" is not in the configured agent registry (allowed: alecar, main)')
+    assert denied.text.endswith("agents.entries")
 
 
 @pytest.mark.parametrize(

@@ -23,3 +23,10 @@ async def test_a_label_one_session_has_finds_it(box, hands):
 async def test_an_empty_label_is_refused(hands):
     result = await hands.use("sessions_send", label="", message="hi")
     assert (result["status"], result["error"]) == ("error", "label must not be empty; leave it out if there is none")
+
+
+async def test_an_unknown_agent_is_refused_with_the_key_that_would_make_it_known(hands):
+    result = await hands.use("sessions_send", agentId="ghost", message="hi")
+    assert result["status"] == "error"
+    assert result["error"].startswith('unknown agentId "ghost" (configured: main, scout)')
+    assert "agents.entries" in result["error"]
