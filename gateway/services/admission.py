@@ -87,12 +87,17 @@ def owner_of(db: sqlite3.Connection, run: RunRecord) -> str:
 
 def _again(db: sqlite3.Connection, known: RunRecord, message: NewMessage, key: SessionKey) -> Accepted:
     if known.session != str(key) or known.digest != message.digest:
-        raise invalid(f'the idempotency key "{message.run_id[:128]}" was used for another message; use a new one')
+        raise invalid(f'the idempotency key "{_key(message)}" was used for another message; use a new one')
     mail = mailbox.of_run(db, known.id)
     if mail is not None and not message.digest and mail.text != message.text:
-        raise invalid(f'the idempotency key "{message.run_id[:128]}" was used with another text; use a new one')
+        raise invalid(f'the idempotency key "{_key(message)}" was used with another text; use a new one')
     disposition = "steered" if mail is not None and mail.taken_by else "queued"
     return Accepted(known.id, known.session, False, disposition, known.created_at)
+
+
+def _key(message: NewMessage) -> str:
+    """The key as its caller wrote it; our own ids tell them nothing."""
+    return (message.key or message.run_id)[:128]
 
 
 def _check_room(db: sqlite3.Connection, message: NewMessage, key: SessionKey) -> None:

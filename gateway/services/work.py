@@ -43,8 +43,9 @@ class NewMessage:
 
     `kind` is user, inter_session, announce or task; `lane` is main, subagent, cron, or nested:<session>. `timeout_s`:
     None is the configured one, 0 none. `steer`: give it to the turn in progress if that one reads messages, instead of
-    queueing a turn of its own. `max_transcript_bytes`: a session whose transcript has so many takes no message; the
-    configuration key that says so is `max_transcript_key`."""
+    queueing a turn of its own. `key`: the caller's idempotency key where the run's id is made from it.
+    `max_transcript_bytes`: a session whose transcript has so many takes no message; the configuration key that says so
+    is `max_transcript_key`."""
 
     run_id: str
     session_key: str
@@ -60,6 +61,7 @@ class NewMessage:
     steer: bool = False
     record: Record | None = None
     digest: str = ""
+    key: str | None = None
     max_transcript_bytes: int | None = None
     max_transcript_key: str = "limits.transcriptBytes"
 

@@ -124,10 +124,6 @@ class Workers:
         """The worker of a spawn, if it is alive."""
         return self._seats.get(spawn or "")
 
-    def of_session(self, session: str) -> Seat | None:
-        """The worker of a session, if it is alive."""
-        return self._by_session.get(session)
-
     def all_of_agent(self, agent: str) -> list[Seat]:
         """An agent's live workers."""
         return [seat for seat in self._seats.values() if seat.agent == agent]

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _NAMESPACE = uuid.UUID("6d6c9f9a-6f0e-5a56-9a53-0f1d7a4f6d1c")
 """Ours: ids that must come out the same when a call is sent again are uuid5 under it."""
 
-SILENT_REPLIES = frozenset({"NO_REPLY", "ANNOUNCE_SKIP"})
-
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:

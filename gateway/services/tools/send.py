@@ -10,8 +10,9 @@ from gateway.protocol.calls.tools import SessionsSend
 from gateway.protocol.errors import Refusal, unavailable
 from gateway.protocol.keys import SessionKey, is_agent_id, parse_key
 from gateway.protocol.limits import MAX_MESSAGE_CHARS
+from gateway.services.announce import SILENT
 from gateway.services.policy import judge_label
-from gateway.services.tools.base import SILENT_REPLIES, ToolCall, failed, refused
+from gateway.services.tools.base import ToolCall, failed, refused
 from gateway.services.work import Accepted, NewMessage, RunSnapshot
 
 DELIVERY = {"status": "skipped", "mode": "announce"}
@@ -87,7 +88,9 @@ def _labelled(call: ToolCall, label: str, agent: str | None) -> SessionKey | str
 def _unreachable(call: ToolCall, args: SessionsSend, target: SessionKey) -> str | None:
     entries = call.services.settings.agents.entries
     if target.agent not in entries:
-        return f'unknown agentId "{target.agent}" (configured: {", ".join(sorted(entries))}); add it under agents.entries'
+        return (
+            f'unknown agentId "{target.agent}" (configured: {", ".join(sorted(entries))}); add it under agents.entries'
+        )
     if target.rest != "main" and call.services.sessions.row(str(target)) is None:
         return f"there is no session {target}; `sessions_list` shows those there are"
     if target == call.session and _waits(args):
@@ -108,6 +111,7 @@ async def _accept(call: ToolCall, args: SessionsSend, target: SessionKey, text: 
         sender=str(call.session or "operator"),
         steer=args.mode == "steer",
         digest=call.digest,
+        key=call.key,
     )
     with trio.move_on_after(limit / 1000):
         return await call.services.runs.accept(message)
@@ -155,7 +159,7 @@ def _result(run: RunSnapshot, accepted: Accepted) -> dict[str, Any]:
         return _pending(accepted)
     base = {"runId": run.run_id, "sessionKey": run.session_key}
     if run.state == "done":
-        if not run.text or run.text.strip() in SILENT_REPLIES:
+        if not run.text or run.text.strip() in SILENT:
             return {**base, "status": "no_reply", "message": "the session chose not to answer"}
         return {**base, "status": "ok", "reply": run.text, "delivery": dict(DELIVERY)}
     status = "timeout" if run.state == "timed_out" else "error"

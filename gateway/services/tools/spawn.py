@@ -114,6 +114,7 @@ def _message(
             max_children=facts.max_children,
         ),
         record=call.record(result),
+        key=call.key,
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gateway.protocol.errors import Refusal
+
 MAIN = "agent:main:main"
 
 
@@ -30,3 +34,9 @@ async def test_an_unknown_agent_is_refused_with_the_key_that_would_make_it_known
     assert result["status"] == "error"
     assert result["error"].startswith('unknown agentId "ghost" (configured: main, scout)')
     assert "agents.entries" in result["error"]
+
+
+async def test_a_key_used_for_another_message_is_named_as_its_caller_wrote_it(hands):
+    await hands.use("sessions_send", sessionKey=MAIN, message="one", timeoutSeconds=0, key="order-7")
+    with pytest.raises(Refusal, match='the idempotency key "order-7" was used for another message'):
+        await hands.use("sessions_send", sessionKey=MAIN, message="two", timeoutSeconds=0, key="order-7")
