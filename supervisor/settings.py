@@ -135,7 +135,7 @@ def parse_document(document: bytes) -> Resolved:
         tree = json.loads(document)
         settings = settings_from(tree["supervisor"])
         return Resolved(settings, document, tuple(map(str, tree.get("warnings") or ())), tree.get("source"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Unresolved(f"gateway.config printed no configuration: {error!r}", os.EX_SOFTWARE) from None
 
 
@@ -238,7 +238,14 @@ def doors_of(settings: Settings) -> list[Door]:
     """The doors a configuration asks for, in the order Take names them."""
     agents_gid = settings.uids.gid if settings.uids is not None else None
     doors = [
-        Door("agents", "agents.sock", 0o600 if agents_gid is None else 0o660, agents_gid),
-        Door("operator", "operator.sock", 0o660, settings.operator_gid, uids=settings.operator_uids),
+        Door("agents", "agents.sock", 0o600 if agents_gid is None else 0o660, agents_gid, "supervisor.uids.gid"),
+        Door(
+            "operator",
+            "operator.sock",
+            0o660,
+            settings.operator_gid,
+            "gateway.unix.operatorGroup",
+            uids=settings.operator_uids,
+        ),
     ]
     return [*doors, Door("foreign", "foreign/operator.sock", 0o666)] if settings.foreign else doors

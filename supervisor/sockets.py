@@ -35,6 +35,8 @@ class Door:
     path: str
     mode: int = 0o600
     gid: int | None = None
+    group_key: str = ""
+    """The configuration key `gid` comes from."""
     directory_mode: int = 0o755
     """Of the subdirectory, if the path names one."""
     uids: tuple[int, ...] = ()
@@ -185,7 +187,7 @@ def _listen(directory: int, name: str, door: Door) -> socket.socket:
         )  # through the descriptor: the directory we checked, at any length
         os.chmod(beside, door.mode, dir_fd=directory)
         if door.gid is not None:
-            os.chown(beside, -1, door.gid, dir_fd=directory, follow_symlinks=False)
+            _give_to_group(directory, beside, door, door.gid)
         if door.uids:
             _admit(f"/proc/self/fd/{directory}/{beside}", door)
         listener.setblocking(False)  # shared with whoever accepts: a connection gone before accept must not hold them
@@ -196,6 +198,18 @@ def _listen(directory: int, name: str, door: Door) -> socket.socket:
         _clear(directory, beside)
         raise
     return listener
+
+
+def _give_to_group(directory: int, name: str, door: Door, gid: int) -> None:
+    try:
+        os.chown(name, -1, gid, dir_fd=directory, follow_symlinks=False)
+    except PermissionError:
+        # chown(2): only root, or an owner who is in the group.
+        raise UnsafePlace(
+            f"{door.group_key}: {door.path} cannot be given to group {gid}, because uid {os.geteuid()} is neither "
+            "root nor in that group; add it to the group and log in again, name a group it is in "
+            f"({', '.join(map(str, sorted({os.getegid(), *os.getgroups()})))}), or leave the key out"
+        ) from None
 
 
 def _admit(path: str, door: Door) -> None:

@@ -54,6 +54,17 @@ def test_doors_are_open_with_their_modes_in_a_directory_others_may_only_pass(doo
     assert sorted(path.name for path in place.iterdir()) == ["agents.sock", "foreign"], "nothing half made is left"
 
 
+def test_a_group_we_may_not_give_a_door_to_names_the_key_and_what_mends_it(place, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)  # what the kernel answers everybody but root
+    door = Door("operator", "operator.sock", mode=0o660, gid=4242, group_key="gateway.unix.operatorGroup")
+    with pytest.raises(UnsafePlace, match=r"gateway\.unix\.operatorGroup: operator\.sock .* group 4242.*name a group"):
+        Doors.open(str(place), [door])
+    assert list(place.iterdir()) == [], "nothing half made is left"
+
+
 def test_modes_do_not_depend_on_the_umask_and_the_group_is_set(place):
     before = os.umask(0o077)
     try:
