@@ -92,7 +92,8 @@ def _walk(root: str, left_out: dict[str, int]) -> Iterator[str]:
 
     for folder, folders, names in os.walk(root, onerror=lambda error: leave_out("unreadable folders")):
         folders[:] = sorted(name for name in folders if name not in SKIPPED)
-        for name in sorted(names):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]  # os.walk does not follow them
+        for name in sorted(names + links):
             place = os.path.join(folder, name)
             try:
                 mode = os.lstat(place).st_mode

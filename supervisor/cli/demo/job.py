@@ -50,7 +50,7 @@ def survey(doors: Sequence[str], folder: Folder, concurrency: int, on_look: Call
 def _parsed(reply: str) -> dict[str, Any]:
     try:
         result = json.loads(reply)
-    except ValueError:
+    except (ValueError, RecursionError):
         result = None
     if not isinstance(result, dict) or not isinstance(result.get("files"), list):
         raise CliError(f"agent {MAIN} did not answer with a survey: {reply[:300]!r}")

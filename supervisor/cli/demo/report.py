@@ -28,6 +28,11 @@ def missing_files(files: Sequence[str], reports: Sequence[Mapping[str, Any]]) ->
     return [path for path in files if path not in reported]
 
 
+def name_of(path: object) -> str:
+    """A file's name on one line: what does not draw, a line break too, as its escape."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(path))
+
+
 def demo_text(document: Mapping[str, Any], show_all: bool) -> str:
     """The document for a person."""
     parts = [
@@ -37,9 +42,11 @@ def demo_text(document: Mapping[str, Any], show_all: bool) -> str:
         _facts(document),
     ]
     for wrong in document["mismatches"]:
-        parts.append(f"WRONG HASH {one_line(wrong['path'])}: reported {wrong['reported']}, is {wrong['computed']}")
-    parts += [f"changed meanwhile, not judged: {one_line(path)}" for path in document["changedMeanwhile"]]
-    parts += [f"NOT REPORTED {one_line(path)}" for path in document["missing"]]
+        parts.append(
+            f"WRONG HASH {one_line(name_of(wrong['path']))}: reported {wrong['reported']}, is {wrong['computed']}"
+        )
+    parts += [f"changed meanwhile, not judged: {one_line(name_of(path))}" for path in document["changedMeanwhile"]]
+    parts += [f"NOT REPORTED {one_line(name_of(path))}" for path in document["missing"]]
     return "\n".join(part for part in parts if part)
 
 
@@ -55,7 +62,7 @@ def _table(reports: Sequence[Mapping[str, Any]], show_all: bool) -> str:
             each.get("words"),
             each.get("bytes"),
             (each.get("sha256") or "")[:HASH_LETTERS],
-            f"{each.get('path')}" + (f"  ({each['error']})" if each.get("error") else ""),
+            name_of(each.get("path")) + (f"  ({each['error']})" if each.get("error") else ""),
         )
         for each in shown
     ]
@@ -81,7 +88,7 @@ def _totals(document: Mapping[str, Any]) -> str:
 
 def _duplicates(groups: object) -> str:
     groups = groups if isinstance(groups, list) else []
-    lines = [f"  {one_line(' = '.join(map(str, group.get('paths') or ())))}" for group in groups[:SHOWN_ROWS]]
+    lines = [f"  {one_line(' = '.join(map(name_of, group.get('paths') or ())))}" for group in groups[:SHOWN_ROWS]]
     more = [f"  … and {len(groups) - SHOWN_ROWS} more"] if len(groups) > SHOWN_ROWS else []
     return "\n".join([f"{len(groups)} groups of equal files:", *lines, *more]) if groups else "no two files are equal"
 

@@ -26,6 +26,17 @@ def test_only_regular_files_outside_caches_are_taken_and_the_rest_is_said(tmp_pa
     assert folder.left_out == {"links": 1, "devices, pipes and sockets": 1}
 
 
+def test_a_link_to_a_folder_is_left_out_and_counted(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").write_text("a")
+    (tmp_path / "again").symlink_to("folder")
+    (tmp_path / "round").symlink_to(".")
+    (tmp_path / ".venv").symlink_to("folder")
+    folder = find_files(str(tmp_path), None)
+    assert folder.files == ("folder/a",)
+    assert folder.left_out == {"links": 2}
+
+
 def test_an_empty_folder_is_a_folder(tmp_path: Path):
     assert find_files(str(tmp_path), None).files == ()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from supervisor.cli.demo.job import latency_of, quantile, workers_of
-from supervisor.cli.demo.report import check_hashes, demo_text, missing_files
+from supervisor.cli.demo.report import check_hashes, demo_text, missing_files, name_of
 from supervisor.cli.demo.system import configuration
 from supervisor.cli.demo.view import screen
 from supervisor.cli.demo.watch import Progress
@@ -46,7 +46,7 @@ def test_a_report_that_only_claims_to_be_unreadable_is_wrong():
 
 def test_the_table_is_cut_unless_all_is_wanted():
     document: dict[str, Any] = {
-        "files": [{"path": f"f{number}", "language": "Python", "lines": 1} for number in range(30)],
+        "files": [{"path": f"f{number}\nx", "language": "Python", "lines": 1} for number in range(30)],
         "totals": None, "duplicates": [], "reporter": {"agent": "alecar", "error": "gone"}, "workers": [], "runs": 0,
         "latency": latency_of([]), "pairingPrompts": 0, "hashesChecked": 30, "leftOut": {"links": 2}, "elapsedMs": 1,
         "mismatches": [{"path": "f\x1b", "reported": "1", "computed": "2"}], "changedMeanwhile": [], "missing": ["g"],
@@ -58,8 +58,23 @@ def test_the_table_is_cut_unless_all_is_wanted():
     assert "f29" in whole
     assert "WRONG HASH f\\x1b" in cut
     assert "NOT REPORTED g" in cut
+    assert "f0\\nx" in cut
     assert "did not add it up: gone" in cut
     assert "left out: 2 links" in cut
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a b", "a b"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("café", "café"),
+        ("caf\udce9", "caf\\udce9"),
+        ("a\u2028b", "a\\u2028b"),
+    ],
+)
+def test_a_name_is_one_line_that_tells_names_apart(name: str, shown: str):
+    assert name_of(name) == shown
 
 
 def test_progress_follows_processes_and_runs():
