@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from supervisor.cli.errors import INTERRUPTED, CliError
+from supervisor.cli.errors import INTERRUPTED, USAGE, CliError, Usage
 from supervisor.cli.invocation import Invocation, common_options
 from supervisor.cli.output import note, print_json
 
@@ -144,6 +144,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
+        if _wants_json(sys.argv[1:] if arguments is None else arguments):
+            _print_error(CliError.code if error.exit_code != USAGE else Usage.code, *_click_words(error))
         return error.exit_code
     except BrokenPipeError:
         # Whoever read us has seen enough (`peergate logs | head`); the interpreter must not try to flush to it again.
@@ -153,10 +155,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return ended if isinstance(ended, int) else 0
 
 
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether --json was said. A command line that could not be read set no flag."""
+    words = list(arguments)
+    return "--json" in (words[: words.index("--")] if "--" in words else words)
+
+
+def _click_words(error: click.ClickException) -> tuple[str, int, str | None]:
+    """Message, exit code and fix of an error of click's."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    message = "name a command" if isinstance(error, click.exceptions.NoArgsIsHelpError) else error.format_message()
+    return message, error.exit_code, f"{context.command_path} --help" if context is not None else None
+
+
+def _print_error(code: str, message: str, exit_code: int, fix: str | None) -> None:
+    told = {"code": code, "message": message, "exitCode": exit_code, "fix": fix}
+    print_json({"error": {name: value for name, value in told.items() if value is not None}})
+
+
 def _tell(invocation: Invocation, error: CliError) -> int:
     if invocation.json:
-        told = {"code": error.code, "message": error.message, "exitCode": error.exit_code, "fix": error.fix}
-        print_json({"error": {name: value for name, value in told.items() if value is not None}})
+        _print_error(error.code, error.message, error.exit_code, error.fix)
     note(f"peergate: {error.message}")
     if error.fix:
         note(f"  {error.fix}")

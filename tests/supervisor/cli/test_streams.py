@@ -69,5 +69,36 @@ def test_a_command_line_without_sense_is_a_usage_error(peergate: Shell, words: t
     assert "Traceback" not in told.err
 
 
+@pytest.mark.parametrize(
+    ("words", "message", "fix"),
+    [
+        (("nonsense",), "There is no command 'nonsense'.", "peergate --help"),
+        (("health", "--wat"), "No such option", "peergate health --help"),
+        (("wait",), "Missing argument 'RUN'.", "peergate wait --help"),
+        (("wait", "r", "--timeout", "soon"), "Invalid value for '--timeout'", "peergate wait --help"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_with_json_a_usage_error_is_one_document_too(
+    peergate: Shell, words: tuple[str, ...], message: str, fix: str, first: bool
+):
+    told = peergate("--json", *words) if first else peergate(*words, "--json")
+    error = told.document["error"]
+    assert (told.code, error["code"], error["exitCode"], error["fix"]) == (2, "USAGE", 2, fix)
+    assert error["message"].startswith(message)
+    assert told.err
+
+
+@pytest.mark.parametrize(("words", "fix"), [((), "peergate --help"), (("config",), "peergate config --help")])
+def test_with_json_a_missing_command_is_no_page_of_help_on_stdout(peergate: Shell, words: tuple[str, ...], fix: str):
+    told = peergate("--json", *words)
+    assert (told.code, told.document["error"]["message"], told.document["error"]["fix"]) == (2, "name a command", fix)
+    assert "Usage:" in told.err
+
+
+def test_json_after_two_dashes_is_a_value_and_no_option(peergate: Shell):
+    assert peergate("wait", "--wat", "--", "--json").out == ""
+
+
 def test_a_misspelt_command_is_told_the_nearest(peergate: Shell):
     assert "Did you mean 'sessions'?" in peergate("session").err
