@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from supervisor.cli.asking import ask_as
+from supervisor.cli.asking import ask, ask_as
+from supervisor.cli.errors import CliError, NotAllowed
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.output import ago, clean, clock, one_line, table
 from supervisor.cli.targets import session_key
@@ -58,8 +59,23 @@ def sessions_text(told: Mapping[str, Any]) -> str:
 def history(run: Invocation, session: str, limit: int, offset: int) -> None:
     """Print the transcript of SESSION (a key, or an agent for its main session), oldest first."""
     params = {"sessionKey": session_key(session), "limit": limit, "offset": offset}
-    told, _ = ask_as(run.doors, ("chat.history", params), ("sessions_history", params))
+    told, inside = ask_as(run.doors, ("chat.history", params), ("sessions_history", params))
+    if inside and told.get("status") in ("error", "forbidden"):
+        refused = NotAllowed if told["status"] == "forbidden" else CliError
+        raise refused(f"{params['sessionKey']}: {told.get('error') or told['status']}", fix="peergate sessions")
+    if told.get("sessionId", "") is None:
+        raise no_session(run.doors, str(params["sessionKey"]))
     run.answer(told, lambda: history_text(told))
+
+
+def no_session(doors: Sequence[str], key: str) -> CliError:
+    """The error that there is no such session, with the nearest there are."""
+    import difflib  # costs more than a short command should, and only mistakes need it
+
+    known = [str(each.get("key")) for each in ask(doors, "sessions.list", {"limit": 1000}).get("sessions") or ()]
+    near = difflib.get_close_matches(key, known, n=3)
+    fix = f"the nearest: {', '.join(near)}" if near else "peergate sessions lists those there are"
+    return CliError(f"there is no session {key}", fix=fix)
 
 
 def history_text(told: Mapping[str, Any]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.supervisor.cli.support import Shell, answering, tools
 from tests.support.fake_door import FakeDoor
 
@@ -137,6 +139,29 @@ def test_history_prints_both_forms_of_content_harmlessly(peergate: Shell):
     assert "hi\\x1b[2J" in told.out
     assert "    hello" in told.out
     assert door.calls("chat.history")[0]["sessionKey"] == "agent:main:main"
+
+
+def test_history_of_a_session_that_is_not_there_names_the_nearest(peergate: Shell):
+    handlers = {
+        "chat.history": answering({"sessionId": None, "messages": []}),
+        "sessions.list": answering({"sessions": [{"key": "agent:main:main"}]}),
+    }
+    with FakeDoor(peergate.runtime, handlers) as door:
+        told, document = peergate("history", "mian"), peergate("history", "mian", "--json")
+        door.handlers["chat.history"] = answering({"sessionId": "s", "messages": []})
+        empty = peergate("history", "main")
+    assert told.code == document.code == 1
+    assert "there is no session agent:mian:main" in told.err
+    assert document.document["error"]["fix"] == "the nearest: agent:main:main"
+    assert (empty.code, empty.out) == (0, "nothing was said yet\n")
+
+
+@pytest.mark.parametrize(("status", "code"), [("error", 1), ("forbidden", 77)])
+def test_inside_an_agent_a_history_that_is_refused_is_no_empty_one(peergate: Shell, status: str, code: int):
+    with FakeDoor(peergate.runtime, tools(sessions_history={"status": status, "error": "there is none"})) as door:
+        door.principal = {"kind": "tool", "agentId": "main"}
+        told = peergate("history", "main")
+    assert (told.code, "there is none" in told.err) == (code, True)
 
 
 def test_inside_an_agent_reading_goes_through_the_session_tools(peergate: Shell):

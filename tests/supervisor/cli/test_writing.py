@@ -110,6 +110,22 @@ def test_abort_takes_a_session_or_a_run(peergate: Shell):
     assert door.calls("chat.abort") == [{"sessionKey": "agent:main:main", "reason": "enough"}, {"runId": "a"}]
 
 
+def test_abort_of_a_session_that_is_not_there_names_the_nearest(peergate: Shell):
+    handlers = {
+        "chat.abort": answering({"ok": True, "aborted": False, "runIds": []}),
+        "sessions.describe": answering({"session": None}),
+        "sessions.list": answering({"sessions": [{"key": "agent:main:main"}, {"key": "agent:zz:main"}]}),
+    }
+    with FakeDoor(peergate.runtime, handlers) as door:
+        told = peergate("abort", "agent:mian:main")
+        door.handlers["sessions.describe"] = answering({"session": {"key": "agent:main:main"}})
+        idle = peergate("abort", "main")
+    assert told.code == 1
+    assert "there is no session agent:mian:main" in told.err
+    assert "the nearest: agent:main:main" in told.err
+    assert (idle.code, idle.out) == (0, "nothing was running\n")
+
+
 def test_a_refusal_names_what_is_missing_and_exits_77(peergate: Shell):
     def refuse(_: dict[str, Any]) -> Any:
         raise No("FORBIDDEN", "missing scope: operator.admin (tool of agent main (pid 7, uid 0))")
