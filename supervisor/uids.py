@@ -66,7 +66,7 @@ class Uids:
                 table = json.load(file)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise NoUid(
                 f"{self._path} cannot be read ({error}): a uid must not go to two agents, so mend or restore it"
             ) from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import click
 
 from supervisor.cli.asking import ask, ask_with_key, open_client
 from supervisor.cli.errors import Usage
+from supervisor.cli.given import json_object
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.output import print_json
 
@@ -39,21 +38,10 @@ def call(run: Invocation, method: str | None, params: str, timeout: float, metho
         return
     if not method:
         raise Usage("name a method", fix="peergate call --methods lists them")
-    print_json(_ask(run, method, parse_params(sys.stdin.read() if params == "-" else params), timeout))
+    print_json(_ask(run, method, json_object(params), timeout))
 
 
 def _ask(run: Invocation, method: str, params: dict[str, Any], timeout: float) -> Any:
     if "idempotencyKey" in params:
         return ask_with_key(run.doors, method, params, timeout=timeout)
     return ask(run.doors, method, params, timeout=timeout, patience=0)
-
-
-def parse_params(text: str) -> dict[str, Any]:
-    """The JSON object in `text`. Raises Usage."""
-    try:
-        params = json.loads(text)
-    except ValueError as error:
-        raise Usage(f"PARAMS is not JSON: {error}") from None
-    if not isinstance(params, dict):
-        raise Usage('PARAMS must be a JSON object, such as \'{"agentId": "main"}\'')
-    return params

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import click
 
-from supervisor.cli.errors import CliError, NotAllowed, NotRunning
+from supervisor.cli.errors import CliError, NotAllowed, NotRunning, UidRefused
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.wire import dial
 
@@ -32,6 +32,21 @@ def listener_of(door: str) -> Iterator[tuple[int, int]]:
         yield pid, pidfd
     finally:
         os.close(pidfd)
+
+
+@contextmanager
+def _supervisor_of(run: Invocation, what: str) -> Iterator[tuple[int, int]]:
+    """The supervisor to signal. Whoever may not, and is inside an agent, is told that this is why."""
+    try:
+        with listener_of(run.operator_door) as found:
+            yield found
+    except UidRefused:
+        if agent := run.environ.get("PEERGATE_AGENT"):
+            raise NotAllowed(
+                f"a program of an agent (here {agent}) may not {what} the system",
+                fix=f"an operator may, outside of the agents: peergate {what}",
+            ) from None
+        raise
 
 
 def _pidfd(sock: socket.socket, pid: int) -> int:
@@ -54,7 +69,7 @@ def _signal(pidfd: int, pid: int, number: signal.Signals) -> None:
         raise NotRunning("the supervisor has ended already") from None
     except PermissionError:
         who = f"uid {os.geteuid()} may not signal the supervisor (pid {pid})"
-        raise NotAllowed(who, fix="only its own uid and root may; under systemd use systemctl") from None
+        raise UidRefused(who, fix="only its own uid and root may; under systemd use systemctl") from None
 
 
 @command("stop", "peergate stop", "peergate stop --timeout 60")
@@ -64,7 +79,7 @@ def _signal(pidfd: int, pid: int, number: signal.Signals) -> None:
 @click.option("--now", is_flag=True, help="Do not wait for turns under way: signal twice.")
 def stop(run: Invocation, timeout: float, now: bool) -> None:
     """Stop the running system and wait until it has ended. --json prints {stopped, pid}."""
-    with listener_of(run.operator_door) as (pid, pidfd):
+    with _supervisor_of(run, "stop") as (pid, pidfd):
         _signal(pidfd, pid, signal.SIGTERM)
         if now and not _ended(pidfd, 0.2):
             _signal(pidfd, pid, signal.SIGTERM)
@@ -87,6 +102,6 @@ def reload(run: Invocation) -> None:
     says why.
 
     --json prints {signalled, pid}."""
-    with listener_of(run.operator_door) as (pid, pidfd):
+    with _supervisor_of(run, "reload") as (pid, pidfd):
         _signal(pidfd, pid, signal.SIGHUP)
     run.answer({"signalled": True, "pid": pid}, lambda: f"told the supervisor (pid {pid}); see peergate logs")

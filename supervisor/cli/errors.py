@@ -55,6 +55,10 @@ class NotAllowed(CliError):
     code = "NOT_ALLOWED"
 
 
+class UidRefused(NotAllowed):
+    """The kernel does not let this process in."""
+
+
 class HelloRefused(NotAllowed):
     """A door answered `connect` with a refusal."""
 

@@ -5,12 +5,12 @@ one."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from supervisor.cli import given
 from supervisor.cli.asking import ask_with_key, use_tool
 from supervisor.cli.errors import FAILED, NOT_ALLOWED, Usage
 from supervisor.cli.invocation import Invocation, command
@@ -36,7 +36,7 @@ acting = click.option("--session-key", "acting_as", metavar="SESSION", help="Act
 @click.argument("message", required=False)
 @click.option("--agent", help="Instead of TARGET: this agent's main session.")
 @click.option("--label", help="Instead of TARGET: the session with this label.")
-@click.option("--message", "-m", "given", help="Instead of MESSAGE.")
+@click.option("--message", "-m", "option", help="Instead of MESSAGE.")
 @click.option(
     "--timeout", type=click.IntRange(0, 86_400), default=30, show_default=True, help="Seconds to wait for the reply."
 )
@@ -49,7 +49,7 @@ def send(
     message: str | None,
     agent: str | None,
     label: str | None,
-    given: str | None,
+    option: str | None,
     timeout: int,
     no_wait: bool,
     to_the_end: bool,
@@ -58,12 +58,12 @@ def send(
     """Send MESSAGE (- reads it from standard input) to TARGET, an agent or a session, and print the reply.
 
     --json prints the result of the session tool sessions_send as it is; with --wait, that of agent.wait."""
-    words = [word for word in (target, message, given) if word is not None]
+    words = [word for word in (target, message, option) if word is not None]
     named = [name for name in (agent, label) if name is not None]
     if len(named) > 1 or len(words) != (1 if named else 2):
         raise Usage('say whom and what, each once: peergate send scout "hello"')
-    target, message = (agent if named else words[0]), words[-1]
-    text = sys.stdin.read() if message == "-" else message
+    target = agent if named else words[0]
+    text = given.message(words[-1])
     if to_the_end:
         _turn(run, target, text)
         return
@@ -73,8 +73,8 @@ def send(
     _finish(run, result, _reply_text(result))
 
 
-def _acting(given: str | None) -> str | None:
-    return session_key(given) if given else None
+def _acting(named: str | None) -> str | None:
+    return session_key(named) if named else None
 
 
 def _turn(run: Invocation, target: str | None, text: str) -> None:
@@ -125,7 +125,7 @@ def spawn(
 
     --json prints the result of the session tool sessions_spawn as it is."""
     args = {
-        "task": sys.stdin.read() if task == "-" else task,
+        "task": given.message(task, "the task"),
         "agentId": agent,
         "label": label,
         "taskName": task_name,

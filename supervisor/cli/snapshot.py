@@ -18,7 +18,7 @@ def read_status(directory: str) -> dict[str, Any] | None:
     try:
         with open(os.path.join(directory, "status.json"), "rb") as file:
             told = json.loads(file.read(MAX_STATUS_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
 

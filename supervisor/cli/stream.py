@@ -78,7 +78,7 @@ def log_text(line: str) -> str:
     """A line of the log, which is a JSON object, as a person reads it; any other line as it is."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line
     if not isinstance(record, dict):
         return line

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgpack
 
+from gateway.protocol.limits import MAX_PAYLOAD_BYTES
 from supervisor.cli.errors import (
     CallRefused,
     CliError,
@@ -26,7 +27,9 @@ from supervisor.cli.errors import (
     HelloRefused,
     NotAllowed,
     NotRunning,
+    UidRefused,
     Unanswered,
+    Usage,
 )
 
 HELLO_SECONDS = 2.0
@@ -69,7 +72,7 @@ def _open_directory(path: str) -> int:
     except FileNotFoundError:
         raise NotRunning(f"peergate is not running here: {path} does not exist", fix=_START) from None
     except PermissionError:
-        raise NotAllowed(f"uid {os.geteuid()} may not enter {path}", fix=_ASK) from None
+        raise UidRefused(f"uid {os.geteuid()} may not enter {path}", fix=_ASK) from None
     except OSError as error:
         raise NotAllowed(f"{path} is not a directory peergate made: {error.strerror}", fix=_NAME) from None
     found = os.fstat(handle)
@@ -117,7 +120,7 @@ def _connect_error(error: OSError, path: str) -> CliError:
             f"peergate is not running: nobody listens at {path} (left by a system that was killed)", fix=_START
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return NotAllowed(f"uid {os.geteuid()} may not use {path}", fix=_ASK)
+        return UidRefused(f"uid {os.geteuid()} may not use {path}", fix=_ASK)
     if error.errno == errno.EAGAIN:
         return Unanswered(f"{path} takes no more connections: too many are waiting", fix="try again; see peergate ps")
     return NotRunning(f"cannot connect to {path}: {error.strerror}", fix=_NAME)
@@ -219,8 +222,10 @@ class Client:
         identity = str(self._last)
         try:
             body = msgpack.packb({"type": "req", "id": identity, "method": method, "params": dict(params)})
-        except (UnicodeEncodeError, OverflowError) as error:
-            raise CliError(f"{method}: this cannot travel: {error}") from None
+        except (ValueError, OverflowError, RecursionError) as error:  # a lone surrogate, a number above 64 bits
+            raise Usage(f"{method}: this cannot travel: {error}") from None
+        if len(body) > MAX_PAYLOAD_BYTES:
+            raise Usage(f"{method}: {len(body)} bytes are more than the {MAX_PAYLOAD_BYTES} one call may have")
         self._outbox.append(len(body).to_bytes(4, "big") + body)
         return identity
 
