@@ -164,7 +164,7 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 def _click_words(error: click.ClickException) -> tuple[str, int, str | None]:
     """Message, exit code and fix of an error of click's."""
     context = error.ctx if isinstance(error, click.UsageError) else None
-    message = "name a command" if isinstance(error, click.exceptions.NoArgsIsHelpError) else error.format_message()
+    message = "Missing command." if isinstance(error, click.exceptions.NoArgsIsHelpError) else error.format_message()
     return message, error.exit_code, f"{context.command_path} --help" if context is not None else None
 
 

@@ -92,7 +92,7 @@ def test_with_json_a_usage_error_is_one_document_too(
 @pytest.mark.parametrize(("words", "fix"), [((), "peergate --help"), (("config",), "peergate config --help")])
 def test_with_json_a_missing_command_is_no_page_of_help_on_stdout(peergate: Shell, words: tuple[str, ...], fix: str):
     told = peergate("--json", *words)
-    assert (told.code, told.document["error"]["message"], told.document["error"]["fix"]) == (2, "name a command", fix)
+    assert (told.code, told.document["error"]["message"], told.document["error"]["fix"]) == (2, "Missing command.", fix)
     assert "Usage:" in told.err
 
 
