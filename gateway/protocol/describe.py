@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.protocol import calls, events, limits
 from gateway.protocol.calls import agents, database, mailbox, sessions, system, tools, worker
-from gateway.protocol.calls.row import Nothing, Params, Row
+from gateway.protocol.calls.row import Count, Nothing, Params, Row
 
 _FAMILIES = (
     ("System", system),
@@ -89,6 +89,8 @@ def _parameters(params: type[Params]) -> str:
 def _type(kind: object) -> str:
     if kind is msgspec.Raw:
         return "the tool's parameters"
+    if typing.get_origin(kind) is typing.Annotated:
+        return _type(typing.get_args(kind)[0]) + (" (0 or more)" if kind is Count else "")
     if typing.get_origin(kind) is typing.Union or type(kind).__name__ == "UnionType":
         return " or ".join(_type(part) for part in typing.get_args(kind))
     if typing.get_origin(kind) is typing.Literal:

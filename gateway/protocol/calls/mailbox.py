@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from gateway.protocol import scopes
-from gateway.protocol.calls.row import Params, Result, Row
+from gateway.protocol.calls.row import Count, Params, Result, Row
 
 
 class MailboxList(Params, frozen=True):
@@ -16,8 +16,8 @@ class MailboxList(Params, frozen=True):
     id: str | None = None
     state: Literal["new", "taken", "dead"] | None = None
     session_key: str | None = None
-    after: int = 0
-    limit: int = 100
+    after: Count = 0
+    limit: Count = 100
 
 
 class OneMessage(Params, frozen=True):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from gateway.protocol.limits import MAX_ROW_BYTES
+from gateway.protocol.limits import MAX_ROW_BYTES, MAX_SAFE_INTEGER
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
+"""A number of things, a position, a time: what is outside is refused with the parameter's name."""
 
 
 class Params(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=True):

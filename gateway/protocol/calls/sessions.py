@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from gateway.protocol import scopes
-from gateway.protocol.calls.row import Params, Result, Row
+from gateway.protocol.calls.row import Count, Params, Result, Row
 
 
 class SessionsList(Params, frozen=True):
@@ -13,11 +13,11 @@ class SessionsList(Params, frozen=True):
 
     agent_id: str | None = None
     spawned_by: str | None = None
-    active_minutes: int | None = None
+    active_minutes: Count | None = None
     label: str | None = None
     search: str | None = None
-    limit: int = 100
-    offset: int = 0
+    limit: Count = 100
+    offset: Count = 0
 
 
 class SessionRow(Result, frozen=True):
@@ -41,8 +41,8 @@ class SessionRow(Result, frozen=True):
 
 class ChatHistory(Params, frozen=True):
     session_key: str
-    limit: int = 200
-    offset: int = 0
+    limit: Count = 200
+    offset: Count = 0
 
 
 class RunsList(Params, frozen=True):
@@ -51,8 +51,8 @@ class RunsList(Params, frozen=True):
     session_key: str | None = None
     spawned_by: str | None = None
     state: str | None = None
-    limit: int = 100
-    offset: int = 0
+    limit: Count = 100
+    offset: Count = 0
 
 
 class RunRow(Result, frozen=True):
@@ -89,7 +89,7 @@ class Agent(Params, frozen=True):
 
 class AgentWait(Params, frozen=True):
     run_id: str
-    timeout_ms: int = 30_000
+    timeout_ms: Count = 30_000
 
 
 class RunResult(Result, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.protocol import scopes
-from gateway.protocol.calls.row import Params, Result, Row
+from gateway.protocol.calls.row import Count, Params, Result, Row
 
 
 class ClientInfo(Params, frozen=True):
@@ -81,14 +81,14 @@ class Process(Result, frozen=True):
 class LogsTail(Params, frozen=True):
     """`cursor` is a byte offset from an earlier answer; without one, the end of the file."""
 
-    cursor: int | None = None
-    limit: int = 200
-    max_bytes: int = 262_144
+    cursor: Count | None = None
+    limit: Count = 200
+    max_bytes: Count = 262_144
 
 
 class RefusalsList(Params, frozen=True):
     code: str | None = None
-    limit: int = 100
+    limit: Count = 100
 
 
 ROWS = (

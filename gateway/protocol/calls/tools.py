@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.protocol import scopes
-from gateway.protocol.calls.row import Params, Row
+from gateway.protocol.calls.row import Count, Params, Row
 
 
 class ToolsInvoke(Params, frozen=True):
@@ -62,21 +62,21 @@ class SessionsSend(Params, frozen=True):
 
 class SessionsListArgs(Params, frozen=True):
     kinds: list[str] | None = None
-    limit: int = 100
-    offset: int = 0
-    active_minutes: int | None = None
+    limit: Count = 100
+    offset: Count = 0
+    active_minutes: Count | None = None
     active_only: bool = False
     exclude_subagents: bool = False
     label: str | None = None
     agent_id: str | None = None
     search: str | None = None
-    message_limit: int = 0
+    message_limit: Count = 0
 
 
 class SessionsHistoryArgs(Params, frozen=True):
     session_key: str
-    limit: int = 50
-    offset: int = 0
+    limit: Count = 50
+    offset: Count = 0
     include_tools: bool = False
 
 
@@ -88,7 +88,7 @@ class SubagentsArgs(Params, frozen=True):
     """`wait` waits until one of `taskIds` (all children when none is named) has finished, and takes its result."""
 
     action: str = "list"
-    recent_minutes: int = 30
+    recent_minutes: Count = 30
     task_id: str | None = None
     task_ids: list[str] | None = None
     timeout_seconds: float = 30

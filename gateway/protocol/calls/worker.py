@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from gateway.protocol import scopes
-from gateway.protocol.calls.row import Params, Result, Row
+from gateway.protocol.calls.row import Count, Params, Result, Row
 
 
 class WorkerNext(Params, frozen=True):
     """Ready for work. `holding` names the run this worker is in the middle of, after a reconnect."""
 
     holding: str | None = None
-    attempt: int = 0
-    acked: int = 0
+    attempt: Count = 0
+    acked: Count = 0
 
 
 class Mail(Result, frozen=True):
@@ -46,8 +46,8 @@ class WorkerEmit(Params, frozen=True):
     durable."""
 
     run_id: str
-    attempt: int
-    seq: int
+    attempt: Count
+    seq: Count
     events: list[dict[str, Any]]
 
 
@@ -55,11 +55,11 @@ class WorkerFinish(Params, frozen=True):
     """How a run ended: done, failed, aborted, timed_out. `unread` are steered messages the turn never took."""
 
     run_id: str
-    attempt: int
+    attempt: Count
     status: str
     text: str | None = None
     error: str | None = None
-    unread: tuple[int, ...] = ()
+    unread: tuple[Count, ...] = ()
 
 
 class WorkerSteering(Params, frozen=True):
@@ -81,7 +81,7 @@ class WorkerEffect(Params, frozen=True):
     `effect` says what another attempt may do with one it finds begun: unsafe (never repeat it), idempotent, pure."""
 
     run_id: str
-    attempt: int
+    attempt: Count
     call: str
     name: str
     effect: Literal["unsafe", "idempotent", "pure"] = "unsafe"

@@ -9,7 +9,7 @@ import trio
 from gateway.protocol.calls.tools import SessionsSend
 from gateway.protocol.errors import Refusal, unavailable
 from gateway.protocol.keys import SessionKey, is_agent_id, parse_key
-from gateway.protocol.limits import MAX_MESSAGE_CHARS
+from gateway.protocol.limits import MAX_MESSAGE_CHARS, MAX_RUN_SECONDS
 from gateway.services.announce import SILENT
 from gateway.services.policy import judge_label
 from gateway.services.tools.base import ToolCall, failed, refused
@@ -51,8 +51,8 @@ def _wrong(args: SessionsSend, text: str) -> str | None:
         return "name a target: sessionKey, label or agentId"
     if args.label is not None and (wrong := judge_label(args.label)):
         return wrong
-    if args.timeout_seconds < 0:
-        return f"timeoutSeconds is {args.timeout_seconds}, it must be 0 (do not wait) or more"
+    if not 0 <= args.timeout_seconds <= MAX_RUN_SECONDS:
+        return f"timeoutSeconds is {args.timeout_seconds}, it must be 0 (do not wait) to {MAX_RUN_SECONDS}"
     if args.mode not in (None, "followup", "steer"):
         return f'mode "{args.mode}" is not served, allowed: followup, steer'
     return None

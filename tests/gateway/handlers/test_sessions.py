@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from gateway.protocol.calls import ROWS
 from gateway.protocol.errors import Refusal
 from tests.support.calls import Caller
 from tests.support.engine import open_box
@@ -160,3 +162,15 @@ async def test_abort_ends_a_run_and_says_which(box):
         await caller.ask("chat.abort")
     assert await caller.ask("chat.abort", sessionKey=MAIN) == {"ok": True, "aborted": True, "runIds": ["hello"]}
     assert await caller.ask("chat.abort", sessionKey=MAIN) == {"ok": True, "aborted": False, "runIds": []}
+
+
+@pytest.mark.parametrize("offset", [-1, 2**63, 2**64 - 1])
+async def test_an_offset_no_page_has_is_refused_by_the_row(offset):
+    params = msgspec.msgpack.encode({"sessionKey": MAIN, "offset": offset})
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.offset"):
+        ROWS["chat.history"].decoder.decode(params)
+
+
+async def test_a_page_far_behind_the_last_message_is_empty(box):
+    told = await Caller(box.services).ask("chat.history", sessionKey=MAIN, offset=2**53, limit=2**53)
+    assert (told["messages"], told["hasMore"]) == ([], False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import msgspec.inspect
 import pytest
 
 from gateway.protocol import scopes
@@ -119,3 +120,27 @@ def test_what_is_no_key_is_none(text: str):
 )
 def test_agent_ids(text: str, valid: bool):
     assert is_agent_id(text) == valid
+
+
+BOUNDED_BY_THEIR_HANDLERS = {"timeout", "runTimeoutSeconds", "timeoutSeconds", "minProtocol", "maxProtocol"}
+"""They say in a sentence of their own what is allowed."""
+EVERY_PARAMS = {name: row.params for name, row in ROWS.items()} | {name: tool.params for name, tool in BY_NAME.items()}
+
+
+@pytest.mark.parametrize("name", EVERY_PARAMS)
+def test_every_whole_number_a_caller_gives_is_bounded(name: str):
+    def numbers(kind: msgspec.inspect.Type):
+        match kind:
+            case msgspec.inspect.IntType():
+                yield kind
+            case msgspec.inspect.UnionType(types=types):
+                for one in types:
+                    yield from numbers(one)
+            case msgspec.inspect.VarTupleType(item_type=item) | msgspec.inspect.ListType(item_type=item):
+                yield from numbers(item)
+
+    info = msgspec.inspect.type_info(EVERY_PARAMS[name])
+    assert isinstance(info, msgspec.inspect.StructType)
+    for field in info.fields:
+        if field.encode_name not in BOUNDED_BY_THEIR_HANDLERS:
+            assert [number for number in numbers(field.type) if number.ge != 0 or number.le != 2**53] == [], field.name

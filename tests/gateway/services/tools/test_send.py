@@ -40,3 +40,10 @@ async def test_a_key_used_for_another_message_is_named_as_its_caller_wrote_it(ha
     await hands.use("sessions_send", sessionKey=MAIN, message="one", timeoutSeconds=0, key="order-7")
     with pytest.raises(Refusal, match='the idempotency key "order-7" was used for another message'):
         await hands.use("sessions_send", sessionKey=MAIN, message="two", timeoutSeconds=0, key="order-7")
+
+
+@pytest.mark.parametrize("seconds", [-1, 2_592_001])
+async def test_a_wait_out_of_bounds_is_refused_with_the_parameter_and_the_bound(hands, seconds):
+    result = await hands.use("sessions_send", sessionKey=MAIN, message="x", timeoutSeconds=seconds)
+    assert result["status"] == "error"
+    assert result["error"] == f"timeoutSeconds is {seconds}, it must be 0 (do not wait) to 2592000"
