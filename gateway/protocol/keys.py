@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 AGENT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _KEY = re.compile(r"agent:(?P<agent>[a-z0-9][a-z0-9_-]{0,63}):(?P<rest>[^\s:][^\s]{0,400})")
+_THREAD = re.compile(r"(.+?):(?:thread|topic):.+")
 
 
 class SessionKey(NamedTuple):
@@ -35,6 +36,12 @@ def parse_key(text: str) -> SessionKey | None:
     """The key in `text`, or None if it is none."""
     match = _KEY.fullmatch(text.strip().lower())
     return SessionKey(match["agent"], match["rest"]) if match else None
+
+
+def channel_of(key: SessionKey) -> SessionKey | None:
+    """The channel's session when `key` is one of a thread in it (…:thread:<id>, …:topic:<id>), else None."""
+    match = _THREAD.fullmatch(key.rest)
+    return SessionKey(key.agent, match[1]) if match else None
 
 
 def main_key(agent: str) -> str:

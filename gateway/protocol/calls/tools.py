@@ -7,6 +7,7 @@ session tools."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -61,6 +62,9 @@ class SessionsSend(Params, frozen=True):
 
 
 class SessionsListArgs(Params, frozen=True):
+    """No session is pinned or archived here. From `relationship` on nothing is done with a parameter; the answer names
+    it under `ignored`."""
+
     kinds: list[str] | None = None
     limit: Count = 100
     offset: Count = 0
@@ -71,17 +75,36 @@ class SessionsListArgs(Params, frozen=True):
     agent_id: str | None = None
     search: str | None = None
     message_limit: Count = 0
+    include_last_message: bool = False
+    pinned: bool | None = None
+    archived: bool | Literal["all"] | None = None
+    relationship: Literal["owned", "created", "involving"] | None = None
+    owner_id: str | None = None
+    creator_id: str | None = None
+    project_id: str | None = None
+    workspace_dir: str | None = None
+    group: str | None = None
+    include_derived_titles: bool = False
 
 
 class SessionsHistoryArgs(Params, frozen=True):
+    """Nothing is done with `pendingBefore`, `messageId` and `sessionId`; the answer names them under `ignored`."""
+
     session_key: str
     limit: Count = 50
     offset: Count = 0
     include_tools: bool = False
+    pending_before: str | Count | None = None
+    message_id: str | None = None
+    session_id: str | None = None
 
 
 class SessionStatusArgs(Params, frozen=True):
+    """Nothing is done with `model` and `changesSince`; the answer names them under `ignored`."""
+
     session_key: str | None = None
+    model: str | None = None
+    changes_since: str | Count | None = None
 
 
 class SubagentsArgs(Params, frozen=True):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gateway.protocol.calls.row import Params
 from gateway.protocol.errors import invalid
 from gateway.protocol.keys import SessionKey, is_agent_id, main_key, parse_key
@@ -103,6 +105,13 @@ def default_session(services: Services) -> SessionKey:
 def digest_of(name: str, params: Params, raw: bytes) -> str:
     """What a call asked for, as a hash: tool and arguments as they came."""
     return hashlib.sha256(name.encode() + b"\0" + type(params).__name__.encode() + b"\0" + raw).hexdigest()
+
+
+def ignored(args: Params, *names: str) -> dict[str, Any]:
+    """`{"ignored": [...]}`: which of these fields the caller set although nothing is done with them; else empty."""
+    fields = (field for field in msgspec.structs.fields(type(args)) if field.name in names)
+    told = [field.encode_name for field in fields if getattr(args, field.name) not in (None, False)]
+    return {"ignored": told} if told else {}
 
 
 def refused(denied: Denied, **fields: object) -> dict[str, Any]:

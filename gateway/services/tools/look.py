@@ -10,13 +10,18 @@ from gateway.protocol.calls.sessions import SessionRow
 from gateway.protocol.calls.tools import SessionsHistoryArgs, SessionsListArgs, SessionStatusArgs
 from gateway.protocol.errors import Refusal
 from gateway.protocol.keys import parse_key
-from gateway.services.tools.base import ToolCall, default_agent, failed, refused
+from gateway.services.tools.base import ToolCall, default_agent, failed, ignored, refused
 
 MAX_LIST = 200
 MAX_PAGES = 5
 MAX_HISTORY_BYTES = 80 * 1024
 MAX_TEXT_CHARS = 4000
 MAX_MESSAGES_PER_ROW = 20
+MAX_PREVIEW_CHARS = 240
+UNUSED = (
+    "relationship", "owner_id", "creator_id", "project_id", "workspace_dir", "group", "include_derived_titles",
+)  # fmt: skip
+"""Of `sessions_list`: people, projects and groups there are none of here."""
 
 
 async def sessions_list(call: ToolCall) -> dict[str, Any]:
@@ -45,17 +50,18 @@ async def sessions_list(call: ToolCall) -> dict[str, Any]:
             break
     result = {
         "count": len(found),
-        "sessions": [_list_row(call, row, min(args.message_limit, MAX_MESSAGES_PER_ROW)) for row in found],
+        "sessions": [_list_row(call, row, args) for row in found],
         "hasMore": more,
         "limitApplied": limit,
         "visibility": {"mode": call.services.settings.tools.sessions.visibility},
+        **ignored(args, *UNUSED),
     }
     return {**result, "nextOffset": offset} if more else result
 
 
 def _listed(call: ToolCall, args: SessionsListArgs, row: SessionRow) -> bool:
     key = parse_key(row.key)
-    if key is None or call.may("list", key):
+    if key is None or args.pinned or args.archived is True or call.may("list", key):
         return False
     if args.kinds is not None and row.kind not in args.kinds:
         return False
@@ -64,12 +70,15 @@ def _listed(call: ToolCall, args: SessionsListArgs, row: SessionRow) -> bool:
     return row.has_active_run or not args.active_only
 
 
-def _list_row(call: ToolCall, row: SessionRow, messages: int) -> dict[str, Any]:
+def _list_row(call: ToolCall, row: SessionRow, args: SessionsListArgs) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.to_builtins(row)
     told["channel"] = "unknown"
     told["displayName"] = row.label or row.key.split(":", 2)[2]
+    messages = min(args.message_limit, MAX_MESSAGES_PER_ROW)
     if messages > 0:
         told["messages"] = call.services.sessions.history(row.key, limit=messages)[0]
+    if args.include_last_message and (last := call.services.sessions.history(row.key, limit=1)[0]):
+        told["lastMessagePreview"] = last[0]["content"][0]["text"][:MAX_PREVIEW_CHARS]
     return told
 
 
@@ -97,10 +106,12 @@ async def sessions_history(call: ToolCall) -> dict[str, Any]:
         "truncated": len(kept) < len(messages),
         "droppedMessages": len(messages) - len(kept),
         "contentTruncated": any(was_cut for _, was_cut in cut),
+        "contentRedacted": False,
         "bytes": size,
         "offset": offset,
         "hasMore": seen < total,
         "totalMessages": total,
+        **ignored(args, "pending_before", "message_id", "session_id"),
     }
     return {**result, "nextOffset": seen} if seen < total else result
 
@@ -149,6 +160,7 @@ async def session_status(call: ToolCall) -> dict[str, Any]:
         "activeChildren": children,
         "session": msgspec.to_builtins(row) if row else None,
         "statusText": f"Session: {key} • {status} • {children} sub-agents at work",
+        **ignored(args, "model", "changes_since"),
     }
 
 

@@ -8,11 +8,11 @@ import trio
 
 from gateway.protocol.calls.tools import SessionsSend
 from gateway.protocol.errors import Refusal, unavailable
-from gateway.protocol.keys import SessionKey, is_agent_id, parse_key
+from gateway.protocol.keys import SessionKey, channel_of, is_agent_id, parse_key
 from gateway.protocol.limits import MAX_MESSAGE_CHARS, MAX_RUN_SECONDS
 from gateway.services.announce import SILENT
 from gateway.services.policy import judge_label
-from gateway.services.tools.base import ToolCall, failed, refused
+from gateway.services.tools.base import ToolCall, failed, ignored, refused
 from gateway.services.work import Accepted, NewMessage, RunSnapshot
 
 DELIVERY = {"status": "skipped", "mode": "announce"}
@@ -38,8 +38,8 @@ async def sessions_send(call: ToolCall) -> dict[str, Any]:
         return failed(wrong, sessionKey=str(target))
     accepted = await _accept(call, args, target, text, run_id)
     if _waits(args):
-        return _result(await _wait(call, accepted, args.timeout_seconds), accepted)
-    return _pending(accepted)
+        return _result(await _wait(call, accepted, args.timeout_seconds), accepted) | ignored(args, "watch")
+    return _pending(accepted) | ignored(args, "watch")
 
 
 def _wrong(args: SessionsSend, text: str) -> str | None:
@@ -65,7 +65,9 @@ def _waits(args: SessionsSend) -> bool:
 def _target(call: ToolCall, args: SessionsSend) -> SessionKey | str:
     """The session meant, or the sentence that says why there is none."""
     if args.session_key is not None:
-        return call.target(args.session_key)
+        target = call.target(args.session_key)
+        channel = channel_of(target)
+        return f"{target} is a thread; use the parent channel key {channel}" if channel else target
     agent = (args.agent_id or "").strip().lower() or None
     if agent is not None and not is_agent_id(agent):
         return f'agentId "{args.agent_id}" is no agent id: a letter or digit, then letters, digits, _ or -, at most 64'

@@ -9,13 +9,14 @@ from gateway.protocol.calls.tools import SessionsSpawn
 from gateway.protocol.keys import SessionKey, subagent_key
 from gateway.protocol.limits import MAX_MESSAGE_CHARS, MAX_RUN_SECONDS
 from gateway.services.policy import Admission, judge_label, judge_spawn, judge_task_name
-from gateway.services.tools.base import ToolCall, failed, refused
+from gateway.services.tools.base import ToolCall, failed, ignored, refused
 from gateway.services.work import ChildLimit, NewMessage, SpawnInfo
 
 NOTE = (
     "The result comes back to this session as a completion message of its own. Do other work meanwhile; do not poll. "
     "If it arrives after your last answer and changes nothing, reply with NO_REPLY only."
 )
+NO_MODEL = "model and thinking changed nothing: the agent's runtime has no model to choose."
 
 
 async def sessions_spawn(call: ToolCall) -> dict[str, Any]:
@@ -123,7 +124,13 @@ def _provenance(requester: SessionKey) -> dict[str, Any]:
 
 
 def _accepted(args: SessionsSpawn, child: str, run_id: str) -> dict[str, Any]:
-    named = {"taskName": args.task_name} if args.task_name else {}
+    named: dict[str, Any] = {"taskName": args.task_name} if args.task_name else {}
+    unused = ignored(args, "model", "thinking", "light_context")
+    note = f"{NOTE} {NO_MODEL}" if args.model or args.thinking else NOTE
+    if args.model or args.thinking:
+        named["modelApplied"] = False
+    if args.light_context:
+        note += " lightContext changed nothing: the whole context there is, is the task."
     return {
         "status": "accepted",
         "childSessionKey": child,
@@ -132,5 +139,6 @@ def _accepted(args: SessionsSpawn, child: str, run_id: str) -> dict[str, Any]:
         "expectsCompletionMessage": args.expects_completion_message,
         "context": args.context,
         **named,
-        "note": NOTE,
+        **unused,
+        "note": note,
     }

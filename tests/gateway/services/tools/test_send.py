@@ -47,3 +47,16 @@ async def test_a_wait_out_of_bounds_is_refused_with_the_parameter_and_the_bound(
     result = await hands.use("sessions_send", sessionKey=MAIN, message="x", timeoutSeconds=seconds)
     assert result["status"] == "error"
     assert result["error"] == f"timeoutSeconds is {seconds}, it must be 0 (do not wait) to 2592000"
+
+
+async def test_watching_is_named_as_ignored(hands):
+    result = await hands.use("sessions_send", sessionKey=MAIN, message="x", timeoutSeconds=0, watch=True)
+    assert (result["status"], result["ignored"]) == ("accepted", ["watch"])
+
+
+@pytest.mark.parametrize("suffix", ["thread", "topic"])
+async def test_a_thread_is_refused_with_the_key_of_its_channel(hands, suffix):
+    channel = "agent:main:slack:channel:c1"
+    result = await hands.use("sessions_send", sessionKey=f"{channel}:{suffix}:9", message="x")
+    assert result["status"] == "error"
+    assert result["error"].endswith(f"use the parent channel key {channel}")

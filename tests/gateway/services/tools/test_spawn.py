@@ -22,3 +22,12 @@ async def test_a_name_with_a_line_break_or_none_at_all_is_refused(hands, args, s
     result = await hands.use("sessions_spawn", task="x", **args)
     assert result["status"] == "error"
     assert result["error"].startswith(said)
+
+
+async def test_what_the_runtime_cannot_do_is_said_in_the_answer(hands):
+    result = await hands.use("sessions_spawn", task="x", model="a/b", thinking="high", lightContext=True)
+    assert (result["status"], result["modelApplied"]) == ("accepted", False)
+    assert result["ignored"] == ["model", "thinking", "lightContext"]
+    assert "no model" in result["note"]
+    plain = await hands.use("sessions_spawn", task="x")
+    assert not {"modelApplied", "ignored"} & plain.keys()
