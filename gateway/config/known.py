@@ -33,7 +33,9 @@ KNOWN: Mapping[str, frozenset[str]] = {
         "agents.entries.*.tools": """profile allow alsoAllow deny byProvider elevated exec fs loopDetection message
             sandbox codeMode""",
         "tools": """profile allow alsoAllow deny byProvider toolsBySender elevated exec fs loopDetection
-            sessions_spawn subagents sandbox web media links message codeMode experimental""",
+            sessions_spawn sandbox web media links message codeMode experimental""",
+        "tools.subagents": "model thinking",
+        "tools.subagents.tools": "alsoAllow",
         "session": """scope dmScope groupScope mainKey identityLinks resetTriggers reset resetByType resetByChannel
             store sendPolicy threadBindings sharing idleMinutes typingMode typingIntervalSeconds parentForkMaxTokens
             writeLock""",

@@ -11,7 +11,7 @@ from msgspec import Meta, structs
 
 from gateway.config.agent_settings import Agent, Agents, Limits, Subagents, builtin_agents
 from gateway.config.gateway_settings import Gateway
-from gateway.config.section import FilePath, Positive, Section
+from gateway.config.section import FilePath, Positive, Section, Text
 
 T = TypeVar("T", bound=Section)
 
@@ -33,11 +33,27 @@ class SessionTools(Section, frozen=True):
     ] = "all"
 
 
+class ToolList(Section, frozen=True):
+    """Session tools by name, or patterns with *."""
+
+    allow: Annotated[
+        tuple[Text, ...], Meta(description="Given back to sub-agents although they do not have them by default.")
+    ] = ()
+    deny: Annotated[tuple[Text, ...], Meta(description="Taken from sub-agents; outranks allow.")] = ()
+
+
+class SubagentTools(Section, frozen=True):
+    """Policy of the session tools in sub-agents."""
+
+    tools: ToolList = ToolList()
+
+
 class Tools(Section, frozen=True):
     """Policy of the session tools."""
 
     agent_to_agent: AgentToAgent = AgentToAgent()
     sessions: SessionTools = SessionTools()
+    subagents: SubagentTools = SubagentTools()
     subprocess_gateway: Annotated[
         bool, Meta(description="Programs an agent starts may call the session tools; an agent can only narrow this.")
     ] = True

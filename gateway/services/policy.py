@@ -155,6 +155,53 @@ def judge_spawn(facts: Admission) -> Denied | None:
     return None
 
 
+SUBAGENT_DENIED = frozenset({"agents_list", "session_status", "sessions_send"})
+"""What no sub-agent may use by default."""
+LEAF_DENIED = frozenset({"subagents", "sessions_list", "sessions_history", "sessions_spawn"})
+"""What one at the greatest depth may not use either: it has no children."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """The facts that decide whether a session may use a tool: how deep it is (0: no sub-agent) of how deep at most, and
+    `tools.subagents.tools`."""
+
+    tool: str
+    depth: int
+    max_depth: int
+    allow: Sequence[str] = ()
+    deny: Sequence[str] = ()
+
+
+def judge_tool(use: ToolUse) -> Denied | None:
+    """Why a sub-agent may not use a session tool; None when it may. `deny` outranks `allow`, that the defaults."""
+    if use.depth == 0:
+        return None
+    if _any_matches(use.tool, use.deny):
+        return Denied(
+            "subagent_tool_denied",
+            f"{use.tool} is denied to sub-agents by tools.subagents.tools.deny. Take it out there"
+            f"{'' if _by_default(use) else ' and add it to tools.subagents.tools.allow'} to allow it.",
+        )
+    if _by_default(use) or _any_matches(use.tool, use.allow):
+        return None
+    who = f"a sub-agent at the greatest depth ({use.depth})" if use.tool in LEAF_DENIED else "a sub-agent"
+    deeper = "raise agents.defaults.subagents.maxSpawnDepth (1 to 5)" if use.tool in LEAF_DENIED else ""
+    listed = f'add "{use.tool}" to tools.subagents.tools.allow'
+    return Denied(
+        "subagent_tool",
+        f"{use.tool} is not for {who}. To allow it, {' or '.join(filter(None, (listed, deeper)))}.",
+    )
+
+
+def _by_default(use: ToolUse) -> bool:
+    return use.tool not in SUBAGENT_DENIED and not (use.tool in LEAF_DENIED and use.depth >= use.max_depth)
+
+
+def _any_matches(tool: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(tool, pattern.strip().lower()) for pattern in patterns)
+
+
 def judge_task_name(name: str) -> str | None:
     """What is wrong with a task name; None when nothing is."""
     if name in RESERVED_TASK_NAMES:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.protocol.calls.tools import BY_NAME
-from gateway.services.tools.base import ToolCall
+from gateway.services.tools.base import ToolCall, refused
 from gateway.services.tools.look import agents_list, session_status, sessions_history, sessions_list
 from gateway.services.tools.send import sessions_send
 from gateway.services.tools.spawn import sessions_spawn
@@ -29,6 +29,8 @@ if TOOLS.keys() != BY_NAME.keys():
 
 async def use(name: str, call: ToolCall) -> dict[str, Any]:
     """Carry out one call of the tool `name`. Raises Refusal."""
+    if denied := call.may_use(name):
+        return refused(denied)
     if call.key is not None and BY_NAME[name].effect != "pure":
         known = call.services.idempotency.recall(call.scope, call.key, call.digest)
         if known is not None:

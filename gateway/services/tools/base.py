@@ -13,7 +13,7 @@ import msgspec
 from gateway.protocol.calls.row import Params
 from gateway.protocol.errors import invalid
 from gateway.protocol.keys import SessionKey, is_agent_id, main_key, parse_key
-from gateway.services.policy import AgentToAgent, Denied, Reach, judge_access
+from gateway.services.policy import AgentToAgent, Denied, Reach, ToolUse, judge_access, judge_tool
 from gateway.services.work import Record
 
 if TYPE_CHECKING:
@@ -70,6 +70,20 @@ class ToolCall:
                 self.services.sessions.descends_from(str(target), str(self.session)),
             ),
         )
+
+    @property
+    def depth(self) -> int:
+        """How many sub-agents deep the acting session is; 0 for any other."""
+        row = self.services.sessions.row(str(self.acting))
+        return row.spawn_depth if row else self.acting.depth
+
+    def may_use(self, tool: str) -> Denied | None:
+        """Why the acting session may not use this tool at all; None when it may."""
+        if self.session is None or self.session.agent not in self.services.settings.agents.entries:
+            return None
+        lists = self.services.settings.tools.subagents.tools
+        most = self.services.settings.subagents_of(self.session.agent).max_spawn_depth
+        return judge_tool(ToolUse(tool, self.depth, most, lists.allow, lists.deny))
 
     def target(self, text: str) -> SessionKey:
         """The session that `text` names for this caller: a key, `current`, `main`, or an agent's id (its main

@@ -72,7 +72,6 @@ def _wrong(args: SessionsSpawn) -> str | None:
 def _facts(call: ToolCall, args: SessionsSpawn) -> Admission:
     services, requester = call.services, call.acting
     rules = services.settings.subagents_of(requester.agent)
-    row = services.sessions.row(str(requester))
     target = (args.agent_id or requester.agent).strip().lower()
     return Admission(
         requester=requester,
@@ -82,7 +81,7 @@ def _facts(call: ToolCall, args: SessionsSpawn) -> Admission:
         # An operator who names no session is bound by no agent's list.
         allow_agents=["*"] if call.session is None else rules.allow_agents,
         require_agent_id=rules.require_agent_id,
-        depth=row.spawn_depth if row else requester.depth,
+        depth=call.depth,
         max_depth=rules.max_spawn_depth,
         children=services.runs.active_children(str(requester)),
         max_children=rules.max_children_per_agent,

@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.protocol.calls.tools import BY_NAME
 from gateway.protocol.keys import SessionKey
 from gateway.services.policy import (
     Admission,
     AgentToAgent,
     Reach,
+    ToolUse,
     judge_access,
     judge_label,
     judge_spawn,
     judge_task_name,
+    judge_tool,
 )
 
 MAIN = SessionKey("main", "main")
@@ -159,3 +162,29 @@ def test_task_names(name, good):
 )
 def test_labels(label, good):
     assert (judge_label(label) is None) is good
+
+
+FOR_ALL, FOR_PARENTS = {"agents_list", "session_status", "sessions_send"}, {
+    "subagents", "sessions_list", "sessions_history", "sessions_spawn",
+}  # fmt: skip
+# depth of 2, allow, deny -> the tools that are refused
+TOOL_USE = [
+    ("a main session", 0, (), (), set()),
+    ("a main session whatever is denied to sub-agents", 0, (), ("*",), set()),
+    ("a sub-agent that may have children", 1, (), (), FOR_ALL),
+    ("a leaf", 2, (), (), FOR_ALL | FOR_PARENTS),
+    ("deeper than is allowed now", 3, (), (), FOR_ALL | FOR_PARENTS),
+    ("a leaf that was given one back", 2, ("sessions_send",), (), (FOR_ALL | FOR_PARENTS) - {"sessions_send"}),
+    ("a leaf that was given all back", 2, ("*",), (), set()),
+    ("a pattern", 2, ("sessions_*",), (), {"agents_list", "session_status", "subagents"}),
+    ("one more taken away", 1, (), ("sessions_spawn",), FOR_ALL | {"sessions_spawn"}),
+    ("taken away and given back", 1, ("*",), ("sessions_send",), {"sessions_send"}),
+    ("blanks and capitals", 1, (" Sessions_Send ",), (), FOR_ALL - {"sessions_send"}),
+]
+
+
+@pytest.mark.parametrize(("story", "depth", "allow", "deny", "denied"), TOOL_USE, ids=[row[0] for row in TOOL_USE])
+def test_which_tools_a_sub_agent_may_use(story, depth, allow, deny, denied):
+    answers = {tool: judge_tool(ToolUse(tool, depth, 2, allow, deny)) for tool in BY_NAME}
+    assert {tool for tool, answer in answers.items() if answer} == denied
+    assert all("tools.subagents.tools." in answer.text for answer in answers.values() if answer)

@@ -40,3 +40,9 @@ def hands(box):
 def hands_of(box):
     """A worker's."""
     return lambda worker: Hands(box, worker)
+
+
+@pytest.fixture
+def hands_type():
+    """For a test that opens a box of its own."""
+    return Hands
