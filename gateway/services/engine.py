@@ -26,6 +26,7 @@ from gateway.services.overtime import Overtime
 from gateway.services.ports import Publisher, Supervisor
 from gateway.services.run_state import Event, State
 from gateway.services.timers import Timers
+from gateway.services.unheard import Unheard
 from gateway.services.workers import Seat, Workers, how_it_ended, limit_in
 from gateway.store import sessions
 from gateway.store.database import Database
@@ -58,6 +59,7 @@ class Engine:
         self.overtime = Overtime(self.timers, clock, lambda: self.settings, self._warn, self._expire)
         self.holds = Holds()
         self.workers = Workers(supervisor, hub, nursery, self._worker_gone, self.quarantine)
+        self.unheard = Unheard(self, self.news.unheard)
         self.draining: str | None = None
         self.waiters: dict[str, trio.Event] = {}
         self.results: dict[str, trio.Event] = {}
@@ -109,12 +111,14 @@ class Engine:
         self.board.add(run)
         if change.created and self.holds.unstop(run.agent):
             self.unpark(run.agent)
+        self.unheard.begin(run, change.run.created_at)
         self.enqueue(run)
 
     def _steered(self, change: Steered) -> None:
         run = self.board.get(change.run.id) or active_of(change.run, change.owner)
         self._set_back(run)
         run.host = change.host.id
+        self.unheard.end(run.id)
         self.board.add(run)
         seat = self.workers.seat(change.host.spawn)
         if seat is not None:
@@ -127,6 +131,7 @@ class Engine:
         assert run is not None, f"{record.id} was leased and is not on the board"
         run.state, run.attempt, run.spawn, run.heard, run.waits = State.RUNNING, record.attempt, record.spawn, False, 0
         self.timers.clear(("start", run.id))
+        self.unheard.end(run.id)
         self.overtime.begin(run, record)
         self.news.started(run, record, self.clock())
         seat = self.workers.seat(run.spawn)
@@ -141,6 +146,7 @@ class Engine:
         self.lanes.release(record.id)
         self.holds.unpark(record.agent, record.id)
         self.timers.clear(("start", record.id))
+        self.unheard.end(record.id)
         self.overtime.end(record.id)
         _wake(self.waiters.pop(record.id, None))
         _wake(self.results.pop(record.parent_session or "", None))

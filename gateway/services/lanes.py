@@ -76,6 +76,10 @@ class Lanes:
         """Whether a slot is free and nobody waits for it."""
         return self._in_use.get(lane, 0) < self.cap(lane) and lane not in self._waiting
 
+    def load(self, lane: str) -> tuple[int, int]:
+        """Slots in use and slots there are."""
+        return self._in_use.get(lane, 0), self.cap(lane)
+
     def start(self) -> list[str]:
         """Everything that may start now; each holds its session and a slot from here on."""
         started: list[str] = []

@@ -111,6 +111,11 @@ class News:
         fix = f"peergate mailbox show {record.id}"
         self.notice("error", "MESSAGE_PARKED", f"run {record.id}: {record.error}", **about, fix=fix)
 
+    def unheard(self, run: Active, why: str) -> None:
+        """A sub-agent's result waits long for its parent."""
+        about = {"agentId": run.agent, "sessionKey": run.session, "runId": run.id}
+        self.notice("warn", "ANNOUNCE_WAITS", f"a sub-agent's result ({run.id}) {why}", **about)
+
     def notice(self, level: str, code: str, message: str, **about: str) -> None:
         """Something an operator should know."""
         self._hub.publish("notice", {"level": level, "code": code, "message": message, **about})

@@ -63,6 +63,7 @@ def _restore(engine: Engine, record: RunRecord, *, goes_on: bool) -> None:
     if mail is not None and mail.taken_by is not None:
         run.host = mail.taken_by
     else:
+        engine.unheard.begin(run, record.created_at)
         engine.enqueue(run)
 
 

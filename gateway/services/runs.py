@@ -15,6 +15,7 @@ import trio
 from gateway.protocol.errors import invalid, unavailable
 from gateway.protocol.limits import MAX_MESSAGE_CHARS
 from gateway.services import admission, endings, results, turns
+from gateway.services.announce import announce_id
 from gateway.services.changes import Outcome, SessionChanged
 from gateway.services.engine import Engine
 from gateway.services.lanes import lane_of
@@ -284,6 +285,15 @@ class Runs:
         """Unfinished runs by state."""
         return self._engine.board.counts()
 
+    def announce_waits(self, run_id: str) -> str | None:
+        """Why the result of this sub-agent's run waits longer than it should for the parent, or None."""
+        told = self.snapshot(announce_id(run_id)) if self._engine.board.get(announce_id(run_id)) else None
+        return told.waits if told else None
+
     def _seen(self, record: RunRecord) -> RunSnapshot:
         active = self._engine.board.get(record.id)
-        return snapshot_of(record, str(active.state) if active and record.ended_at is None else None)
+        if active is None or record.ended_at is not None:
+            return snapshot_of(record)
+        seen = snapshot_of(record, str(active.state))
+        why = self._engine.unheard.why(active, record.created_at)
+        return dataclasses.replace(seen, waits=why) if why else seen

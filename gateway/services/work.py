@@ -81,7 +81,7 @@ class Accepted:
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
     """How a run stands. `state` is a word of run_state.State; `ended_at` is None while it goes on. `kind` as in
-    NewMessage."""
+    NewMessage. `waits`: why an announcement waits longer than it should."""
 
     run_id: str
     session_key: str
@@ -102,6 +102,7 @@ class RunSnapshot:
     stop_reason: str | None = None
     label: str | None = None
     task_name: str | None = None
+    waits: str | None = None
 
     @property
     def ended(self) -> bool:

@@ -57,7 +57,7 @@ class RunsList(Params, frozen=True):
 
 class RunRow(Result, frozen=True):
     """One run. `workerPid` and `workerStart` (clock ticks since boot) are the kernel's, read when the worker was
-    accepted."""
+    accepted. `waits`: why a sub-agent's result waits longer than it should."""
 
     run_id: str
     session_key: str
@@ -74,6 +74,7 @@ class RunRow(Result, frozen=True):
     text: str | None = None
     error: str | None = None
     stop_reason: str | None = None
+    waits: str | None = None
 
 
 class Agent(Params, frozen=True):

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import trio
 
 from gateway.protocol.calls.row import Params
-from gateway.protocol.errors import invalid
+from gateway.protocol.errors import invalid, unavailable
 from gateway.protocol.keys import SessionKey, is_agent_id, main_key, parse_key
 from gateway.services.policy import AgentToAgent, Denied, Reach, ToolUse, judge_access, judge_tool
-from gateway.services.work import Record
+from gateway.services.work import Accepted, NewMessage, Record
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -69,6 +70,22 @@ class ToolCall:
                 AgentToAgent(tools.agent_to_agent.enabled, tools.agent_to_agent.allow),
                 self.services.sessions.descends_from(str(target), str(self.session)),
             ),
+        )
+
+    async def admit(self, message: NewMessage) -> Accepted:
+        """Have a message accepted within `admissionTimeoutMs`. Raises what `Runs.accept` raises, and Refusal with what
+        the database says when that takes longer."""
+        settings, agent = self.services.settings, self.acting.agent
+        known = agent in settings.agents.entries
+        limit = (settings.subagents_of(agent) if known else settings.agents.defaults.subagents).admission_timeout_ms
+        with trio.move_on_after(limit / 1000):
+            return await self.services.runs.accept(message)
+        trouble = self.services.database.trouble
+        again = "ask again with the same idempotencyKey, it is not done twice"
+        raise unavailable(
+            f"not accepted within {limit} ms (agents.defaults.subagents.admissionTimeoutMs): "
+            f"{trouble.shape.message if trouble else 'the database is slow'}; "
+            f"{again if self.key else 'it may still be done, for no idempotencyKey was given'}"
         )
 
     @property

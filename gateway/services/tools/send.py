@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import trio
-
 from gateway.protocol.calls.tools import SessionsSend
-from gateway.protocol.errors import Refusal, unavailable
+from gateway.protocol.errors import Refusal
 from gateway.protocol.keys import SessionKey, channel_of, is_agent_id, parse_key
 from gateway.protocol.limits import MAX_MESSAGE_CHARS, MAX_RUN_SECONDS
 from gateway.services.announce import SILENT
@@ -101,7 +99,6 @@ def _unreachable(call: ToolCall, args: SessionsSend, target: SessionKey) -> str 
 
 
 async def _accept(call: ToolCall, args: SessionsSend, target: SessionKey, text: str, run_id: str) -> Accepted:
-    limit = call.services.settings.agents.defaults.subagents.admission_timeout_ms
     message = NewMessage(
         run_id=run_id,
         session_key=str(target),
@@ -115,12 +112,7 @@ async def _accept(call: ToolCall, args: SessionsSend, target: SessionKey, text: 
         digest=call.digest,
         key=call.key,
     )
-    with trio.move_on_after(limit / 1000):
-        return await call.services.runs.accept(message)
-    raise unavailable(
-        f"the message was not accepted within {limit} ms (agents.defaults.subagents.admissionTimeoutMs): the database "
-        "is slow; send again with the same idempotencyKey, it will not be delivered twice"
-    )
+    return await call.admit(message)
 
 
 def _provenance(call: ToolCall) -> dict[str, Any]:

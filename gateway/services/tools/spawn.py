@@ -32,7 +32,7 @@ async def sessions_spawn(call: ToolCall) -> dict[str, Any]:
     run_id = call.own_id("run")
     result = _accepted(args, child, run_id)
     try:
-        await call.services.runs.accept(_message(call, args, facts, child, run_id, result))
+        await call.admit(_message(call, args, facts, child, run_id, result))
     except ChildLimit as full:
         # Two spawns at once: the transaction is what counts, the first look was only a look.
         again = dataclasses.replace(facts, children=full.active, max_children=full.limit)

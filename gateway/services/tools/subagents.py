@@ -60,8 +60,14 @@ def _list(call: ToolCall, args: SubagentsArgs) -> dict[str, Any]:
         "callerIsSubagent": call.acting.kind == "subagent",
         "total": len(active),
         "taskTotal": len(recent),
-        "tasks": [_task(child) for child in recent],
+        "tasks": [_task(child) | _unheard(call, child) for child in recent],
     }
+
+
+def _unheard(call: ToolCall, child: RunSnapshot) -> dict[str, Any]:
+    """Why an ended child's result is not with its parent yet, when that takes long."""
+    why = call.services.runs.announce_waits(child.run_id) if child.ended else None
+    return {"announceWaits": why} if why else {}
 
 
 def _task(child: RunSnapshot) -> dict[str, Any]:

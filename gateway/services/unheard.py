@@ -1,0 +1,79 @@
+"""Results of sub-agents that wait long for their parent: they are never dropped, but somebody is told why they wait.
+
+Owns `announceTimeoutMs` and the reasons. One deadline for each announcement nobody has begun to hear; nothing polls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.services.board import Active
+from gateway.services.run_state import State
+from gateway.store import runs
+
+if TYPE_CHECKING:
+    from gateway.services.engine import Engine
+
+KEY = "agents.defaults.subagents.announceTimeoutMs"
+
+
+class Unheard:
+    """Watches queued announcements of an engine. `tell` hears of one that waits too long, with the sentence."""
+
+    def __init__(self, engine: Engine, tell: Callable[[Active, str], None]) -> None:
+        self._engine = engine
+        self._tell = tell
+
+    def begin(self, run: Active, queued_at: float) -> None:
+        """A run waits since `queued_at` (wall milliseconds); only announcements no turn has begun with count."""
+        if run.kind == "announce" and run.attempt == 0:
+            left = self._limit_ms(run) - (self._engine.clock() - queued_at)
+            self._engine.timers.set(("announce", run.id), left / 1000, partial(self._overdue, run))
+
+    def end(self, run_id: str) -> None:
+        """It waits no longer, or its message went another way."""
+        self._engine.timers.clear(("announce", run_id))
+
+    def why(self, run: Active, queued_at: float) -> str | None:
+        """Why an announcement still waits, when that takes longer than it may; else None."""
+        waits = run.kind == "announce" and run.host is None and run.state in (State.QUEUED, State.STARTING)
+        overdue = self._engine.clock() - queued_at >= self._limit_ms(run)
+        return self._sentence(run) if waits and overdue and run.attempt == 0 else None
+
+    def _limit_ms(self, run: Active) -> int:
+        settings = self._engine.settings
+        known = run.agent in settings.agents.entries
+        return (settings.subagents_of(run.agent) if known else settings.agents.defaults.subagents).announce_timeout_ms
+
+    def _overdue(self, run: Active) -> None:
+        self._tell(run, self._sentence(run))
+
+    def _sentence(self, run: Active) -> str:
+        return f"waits for {run.session} longer than {self._limit_ms(run)} ms ({KEY}): {self._cause(run)}"
+
+    def _cause(self, run: Active) -> str:
+        engine, agent = self._engine, run.agent
+        if (held := engine.holds.reason(agent)) is not None:
+            return f"agent {agent} is in quarantine ({held}); to release it: peergate agents release {agent}"
+        if engine.holds.is_stopped(agent):
+            return f"agent {agent} is stopped until its next message; or: peergate agents restart {agent}"
+        if engine.database.trouble is not None:
+            return engine.database.trouble.shape.message
+        if engine.draining is not None:
+            return f"the system is stopping ({engine.draining})"
+        if run.state is State.STARTING:
+            return engine.workers.cause(run.session)
+        current = engine.board.current(run.session)
+        if current is not None:
+            return f"its session is busy with the run {current.id}{self._since(current.id)}"
+        used, cap = engine.lanes.load(run.lane)
+        key = "maxConcurrent" if run.lane == "main" else "subagents.maxConcurrent"
+        return f"the lane {run.lane} is full ({used} of {cap}, agents.defaults.{key})"
+
+    def _since(self, run_id: str) -> str:
+        record = self._engine.database.read(lambda db: runs.get(db, run_id))
+        if record is None or record.started_at is None:
+            return ""
+        return f" since {datetime.fromtimestamp(record.started_at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
