@@ -87,12 +87,16 @@ def _serve_one(channel: socket.socket, supervisor: int, targets: dict[str, str],
     sys.stdout.flush()
     sys.stderr.flush()
     crashpoint("zygote.fork.before")
+    zygote = os.getpid()
     try:
         forked = os.fork()
     except OSError as error:
         send_blocking(channel, ForkFailed(id=request.id, error=str(error)))
     else:
         if forked == 0:
+            kernel.die_with_parent(signal.SIGKILL)  # also when stopped: nobody else would ever find it
+            if os.getppid() != zygote:
+                os._exit(0)
             _be_intermediate(channel, request, descriptors, targets[request.kind])
         at_work[forked] = request.id
     close_all(descriptors)
