@@ -147,9 +147,9 @@ class Killer:
             return None
         if action == STOP:
             time.sleep(self._rng.uniform(0.05, 1.0))
-            stopped = process(pid)
-            if stopped is not None:
-                stopped.send(signal.SIGCONT)
+            for one in [process(pid), *self._rig.tree()]:  # two may have obeyed
+                if one is not None:
+                    one.send(signal.SIGCONT)
         if action == DIE and (dying := process(pid)) is not None:
             wait_gone([dying], GONE_SECONDS)  # it says so before it dies
         if who and action == DIE:
