@@ -56,7 +56,9 @@ class Engine:
         self.board = Board()
         self.lanes = Lanes(lambda lane: self._cap(lane))
         self.timers = Timers()
-        self.overtime = Overtime(self.timers, clock, lambda: self.settings, self._warn, self._expire)
+        self.overtime = Overtime(
+            self.timers, clock, lambda: self.settings, lambda r, t: self.news.deadline(r, t, clock()), self._expire
+        )
         self.holds = Holds()
         self.workers = Workers(supervisor, hub, nursery, self._worker_gone, self.quarantine)
         self.unheard = Unheard(self, self.news.unheard)
@@ -177,8 +179,7 @@ class Engine:
         if not self.news.has_listeners:
             return
         record = self.database.read(lambda db: sessions.get(db, change.key))
-        current = self.board.current(change.key)
-        self.news.session(change.key, change.reason, record, self.clock(), active=current is not None)
+        self.news.session(change.key, change.reason, record, self.clock(), active=bool(self.board.current(change.key)))
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
@@ -206,8 +207,7 @@ class Engine:
         run.state = State.STARTING
         self.board.set_current(run)
         if run.agent not in self.settings.agents.entries:
-            why = f"the agent {run.agent} is not configured any more (agents.entries)"
-            return self.fail(run.id, why)
+            return self.fail(run.id, f"the agent {run.agent} is not configured any more (agents.entries)")
         self.database.post(lambda db: turns.note_state(db, run.id, Event.STARTED), lazy=True)
         limit = self.settings.subagents_of(run.agent).spawn_timeout_ms
         self.timers.set(("start", run.id), limit / 1000, partial(self._start_expired, run, limit))
@@ -233,9 +233,6 @@ class Engine:
         if run_id and (run := self.board.get(run_id)):
             run.progress = trio.current_time()
 
-    def _warn(self, run: Active, deadline_ms: float) -> None:
-        self.news.deadline(run, deadline_ms, self.clock())
-
     def _expire(self, run_id: str, why: str) -> None:
         now = self.clock()
         self.insist(lambda db: endings.end(db, run_id, Ending(Event.EXPIRED, error=why), now))
@@ -244,10 +241,8 @@ class Engine:
         """Into the lanes; or what the agent's being held means for this run."""
         why = self.holds.reason(run.agent)
         if run.kind != "announce" and why is not None:
-            return self.fail(
-                run.id,
-                f"agent {run.agent} is in quarantine ({why}); to release it: peergate agents release {run.agent}",
-            )
+            how = f"agent {run.agent} is in quarantine ({why}); to release it: peergate agents release {run.agent}"
+            return self.fail(run.id, how)
         if why is not None or self.holds.is_stopped(run.agent):
             self.holds.park(run.agent, run.id)
         else:
@@ -299,9 +294,8 @@ class Engine:
     def is_repeatable(self, agent: str) -> bool:
         """Whether a turn of this agent may be run again: python turns replay what they did, command turns only if they
         say so."""
-        entry = self.settings.agents.entries.get(agent)
-        kind = type(entry.runtime).__name__ if entry else ""
-        return kind == "PythonRuntime" or bool(getattr(entry and entry.runtime, "retry_safe", False))
+        runtime = getattr(self.settings.agents.entries.get(agent), "runtime", None)
+        return type(runtime).__name__ == "PythonRuntime" or bool(getattr(runtime, "retry_safe", False))
 
     # --- small things -------------------------------------------------------------------------------------------------
 
@@ -316,8 +310,8 @@ class Engine:
         run.state, run.host, run.spawn, run.waits = State.QUEUED, None, None, 0
 
     def _cap(self, lane: str) -> int:
-        defaults = self.settings.agents.defaults
-        return caps_of(defaults.max_concurrent, defaults.subagents.max_concurrent)(lane)
+        rules = self.settings.agents.defaults
+        return caps_of(rules.max_concurrent, rules.subagents.max_concurrent)(lane)
 
 
 def _wake(event: trio.Event | None) -> None:

@@ -7,22 +7,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from gateway.services.board import Active
+from gateway.config.settings import Settings
+from gateway.services.board import Active, Board
+from gateway.services.holds import Holds
+from gateway.services.lanes import Lanes
 from gateway.services.run_state import State
+from gateway.services.timers import Timers
+from gateway.services.workers import Workers
 from gateway.store import runs
-
-if TYPE_CHECKING:
-    from gateway.services.engine import Engine
+from gateway.store.database import Database
 
 KEY = "agents.defaults.subagents.announceTimeoutMs"
+
+
+class Surroundings(Protocol):
+    """What of the engine is asked for the reasons."""
+
+    database: Database
+    settings: Settings
+    clock: Callable[[], float]
+    timers: Timers
+    board: Board
+    holds: Holds
+    lanes: Lanes
+    workers: Workers
+    draining: str | None
 
 
 class Unheard:
     """Watches queued announcements of an engine. `tell` hears of one that waits too long, with the sentence."""
 
-    def __init__(self, engine: Engine, tell: Callable[[Active, str], None]) -> None:
+    def __init__(self, engine: Surroundings, tell: Callable[[Active, str], None]) -> None:
         self._engine = engine
         self._tell = tell
 

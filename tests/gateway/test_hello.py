@@ -53,7 +53,7 @@ def test_features_are_worked_out_once_for_all_with_the_same_scopes():
 
 def test_a_worker_hears_its_own_events_and_nobody_elses():
     events = Greeter("1", lambda who: []).hello_ok(worker(), Connect(), "c", 0)["features"]["events"]
-    assert events == ["health", "shutdown", "tick", "worker.abort", "worker.steer"]
+    assert events == ["shutdown", "tick", "worker.abort", "worker.steer"]
 
 
 def test_those_who_are_many_may_hold_less():
