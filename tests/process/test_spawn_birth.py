@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 import trio
@@ -57,7 +59,9 @@ async def test_a_worker_has_the_environment_it_was_given_and_no_other(nest, monk
     assert environment["PEERGATE_AGENT"] == "main"
     assert environment["PEERGATE_SESSION"] == "agent:main:main"
     assert environment["PEERGATE_SOCKET"] == "/run/peergate/agents.sock"
-    assert environment["PATH"] == os.environ["PATH"]
+    ours = str(Path(sys.executable).parent)
+    given = os.environ["PATH"].split(os.pathsep)
+    assert environment["PATH"].split(os.pathsep) == given + ([] if ours in given else [ours])
     assert "SECRET_TOKEN" not in environment
 
 
