@@ -94,7 +94,8 @@ def test_an_agent_in_its_shell_has_the_session_tools_and_nothing_else(system: Sy
     assert code == 77
     assert "operator.admin" in err
     assert typed(system, "send", "scout", "x", "--session-key", "main")[0] != 0
-    assert typed(system, "stop")[0] == 77
+    code, _, err = typed(system, "stop")
+    assert (code, "a program of an agent (here typist) may not stop the system" in err) == (77, True)
     assert alive(system.pid)
 
 
