@@ -191,10 +191,6 @@ class Engine:
                 assert run is not None, f"{run_id} was in the lanes and is not on the board"
                 self._start(run)
 
-    def would_start(self, lane: str) -> bool:
-        """Whether a run that came to this lane now would start at once."""
-        return self.draining is None and self.database.trouble is None and self.lanes.has_room(lane)
-
     def disk_changed(self, trouble: Refusal | None) -> None:
         """The disk refuses to store from now on, or stores again."""
         if trouble is not None:

@@ -72,10 +72,6 @@ class Lanes:
         place = next((index for index, other in enumerate(line) if other.order > ticket.order), len(line))
         line.insert(place, ticket)
 
-    def has_room(self, lane: str) -> bool:
-        """Whether a slot is free and nobody waits for it."""
-        return self._in_use.get(lane, 0) < self.cap(lane) and lane not in self._waiting
-
     def load(self, lane: str) -> tuple[int, int]:
         """Slots in use and slots there are."""
         return self._in_use.get(lane, 0), self.cap(lane)

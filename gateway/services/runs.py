@@ -18,7 +18,6 @@ from gateway.services import admission, endings, results, turns
 from gateway.services.announce import announce_id
 from gateway.services.changes import Outcome, SessionChanged
 from gateway.services.engine import Engine
-from gateway.services.lanes import lane_of
 from gateway.services.run_state import HELD, Event, State
 from gateway.services.work import Accepted, NewMessage, Record, RunSnapshot
 from gateway.store import records, runs, sessions
@@ -62,24 +61,7 @@ class Runs:
             )
         message = self._with_limit(message)
         now = engine.clock()
-        foreseen = self._foresee(message)
-        try:
-            return await engine.commit(lambda db: admission.accept(db, message, now))
-        except BaseException:
-            if foreseen:
-                engine.workers.dismiss(message.session_key)
-            raise
-
-    def _foresee(self, message: NewMessage) -> bool:
-        """Ask for a new sub-agent's worker while its message is being written: both take about as long. Not when it
-        would have to queue, and not for a message that was taken before."""
-        engine, spawn = self._engine, message.spawn
-        if spawn is None or not engine.would_start(lane_of(message.lane, spawn.depth)):
-            return False
-        if self.snapshot(message.run_id) is not None:
-            return False
-        engine.workers.summon(message.session_key.split(":")[1], message.session_key)
-        return True
+        return await engine.commit(lambda db: admission.accept(db, message, now))
 
     def _with_limit(self, message: NewMessage) -> NewMessage:
         settings, agent = self._engine.settings, message.session_key.split(":")[1].lower()

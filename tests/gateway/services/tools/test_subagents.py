@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 MAIN = "agent:main:main"
@@ -21,7 +23,7 @@ async def family(box, hands_of):
 
 async def test_waiting_for_all_of_them_gives_each_result_once(box, family, nursery):
     parent, kids = family
-    got = []
+    got: list[Any] = []
 
     async def finish_one_after_the_other():
         for name, (worker, run) in kids.items():
