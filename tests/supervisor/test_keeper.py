@@ -19,7 +19,7 @@ from supervisor.machine import Phase, Policy
 from supervisor.messages import BadMessage
 from supervisor.trees import Exit
 
-# Every death waits: the half second a keeper gives the output to end would else count as having been ready for a moment.
+# Every death waits: the half second a keeper gives the output to end would else count as a moment of being ready.
 QUICK = Policy(start_timeout=1.0, stop_grace=0.2, kill_again=0.2, first_delay=0.02, longest_delay=0.1, quick_times=0)
 READY = "import time; print('here', flush=True); time.sleep(60)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {READY}"
