@@ -134,9 +134,8 @@ class Survey:
 
     async def start(self, path: str) -> None:
         task = json.dumps({"task": "report", "root": self.root, "path": path})
-        label = path.encode("utf-8", "backslashreplace").decode()[-200:]
         name = self.task_name(path)
-        await self.ctx.spawn(task, label=label, task_name=name, timeout=CHILD_SECONDS)
+        await self.ctx.spawn(task, label=label_of(path), task_name=name, timeout=CHILD_SECONDS)
         self.at_work.add(name)
 
     async def collect(self) -> None:
@@ -185,3 +184,10 @@ async def added_up(ctx: Context, reports: list[dict[str, Any]], reporter: str | 
         answers.append(answer)
     await ctx.say(f"{reporter} added it up\n")
     return add_up(answers) | {"reporter": {"agent": reporter, "status": "ok", "parts": len(parts)}}
+
+
+def label_of(path: str) -> str:
+    """A file's name as a label, which is plain text: what does not draw as its escape, the end of a long one, and a
+    name of nothing but spaces in quotes."""
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in path)[-200:]
+    return shown if shown.strip() else repr(shown)
