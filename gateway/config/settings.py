@@ -152,6 +152,12 @@ class Settings(Section, frozen=True):
     supervisor: Supervisor = Supervisor()
     logging: Logging = Logging()
 
+    @property
+    def default_agent(self) -> str:
+        """The agent that is meant when none is named: `main` if there is one, else the first configured."""
+        entries = self.agents.entries
+        return "main" if "main" in entries else next(iter(entries))
+
     def subagents_of(self, agent_id: str) -> Subagents:
         """The sub-agent rules of one agent: its own where written, else the defaults. KeyError for an unknown agent."""
         return _overlay(self.agents.defaults.subagents, self.agents.entries[agent_id].subagents)

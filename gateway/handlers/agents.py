@@ -11,15 +11,9 @@ from gateway.router import Call, Handler
 from gateway.services import Services
 
 
-def default_agent(services: Services) -> str:
-    """The agent that is meant when none is named: `main` if there is one, else the first configured."""
-    entries = services.settings.agents.entries
-    return "main" if "main" in entries else next(iter(entries))
-
-
 def summaries(services: Services) -> list[AgentSummary]:
     """Every configured agent in one line."""
-    default = default_agent(services)
+    default = services.settings.default_agent
     return [
         AgentSummary(
             id=agent_id,
@@ -35,7 +29,7 @@ def summaries(services: Services) -> list[AgentSummary]:
 
 
 def agents_list(call: Call) -> dict[str, Any]:
-    return {"defaultId": default_agent(call.services), "agents": summaries(call.services)}
+    return {"defaultId": call.services.settings.default_agent, "agents": summaries(call.services)}
 
 
 async def agents_stop(call: Call) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import hashlib
 import math
 from typing import Any
 
-from gateway.handlers.agents import default_agent
 from gateway.protocol.calls.sessions import (
     Agent,
     AgentWait,
@@ -153,7 +152,7 @@ def _target(call: Call, params: Agent) -> str:
     if params.label is not None and (wrong := judge_label(params.label)):
         raise invalid(wrong)
     if params.session_key is None:
-        return _key(call, main_key(params.agent_id or default_agent(call.services)))
+        return _key(call, main_key(params.agent_id or call.services.settings.default_agent))
     key = _key(call, params.session_key)
     if params.agent_id is not None and params.agent_id != key.split(":")[1]:
         raise invalid(f'agentId "{params.agent_id}" is not the agent of the session {key}')
@@ -163,7 +162,7 @@ def _target(call: Call, params: Agent) -> str:
 def _key(call: Call, text: str) -> str:
     """The session key in `text`; bare `main` is the default agent's main session."""
     word = text.strip().lower()
-    key = parse_key(main_key(default_agent(call.services)) if word == "main" else word)
+    key = parse_key(main_key(call.services.settings.default_agent) if word == "main" else word)
     if key is None:
         raise invalid(f'"{text[:128]}" is no session key; it looks like agent:main:main')
     return str(key)

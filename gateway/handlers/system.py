@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from gateway.config.schema import redacted, tree_of
-from gateway.handlers.agents import default_agent, summaries
+from gateway.handlers.agents import summaries
 from gateway.protocol.calls.system import Health, LogsTail, RefusalsList
 from gateway.protocol.errors import unavailable
 from gateway.router import Call, Handler
@@ -28,7 +28,7 @@ def health(call: Call) -> Health:
         version=services.info.version,
         generation=services.info.generation,
         epoch=services.info.epoch,
-        default_agent_id=default_agent(services),
+        default_agent_id=services.settings.default_agent,
         agents=summaries(services),
         sessions={"total": services.sessions.count()},
         runs=services.runs.counts(),

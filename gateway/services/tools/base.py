@@ -123,15 +123,9 @@ class ToolCall:
         )
 
 
-def default_agent(services: Services) -> str:
-    """The agent that is meant when none is named: `main` if there is one, else the first configured."""
-    entries = services.settings.agents.entries
-    return "main" if "main" in entries else next(iter(entries))
-
-
 def default_session(services: Services) -> SessionKey:
     """The main session of the default agent."""
-    return SessionKey(default_agent(services), "main")
+    return SessionKey(services.settings.default_agent, "main")
 
 
 def digest_of(name: str, params: Params, raw: bytes) -> str:

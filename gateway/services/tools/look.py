@@ -10,7 +10,7 @@ from gateway.protocol.calls.sessions import SessionRow
 from gateway.protocol.calls.tools import SessionsHistoryArgs, SessionsListArgs, SessionStatusArgs
 from gateway.protocol.errors import Refusal
 from gateway.protocol.keys import parse_key
-from gateway.services.tools.base import ToolCall, default_agent, failed, ignored, refused
+from gateway.services.tools.base import ToolCall, failed, ignored, refused
 
 MAX_LIST = 200
 MAX_PAGES = 5
@@ -167,7 +167,7 @@ async def session_status(call: ToolCall) -> dict[str, Any]:
 async def agents_list(call: ToolCall) -> dict[str, Any]:
     """The agents the caller may start sub-agents of."""
     settings = call.services.settings
-    requester = call.session.agent if call.session else default_agent(call.services)
+    requester = call.session.agent if call.session else settings.default_agent
     allowed = settings.subagents_of(requester).allow_agents if requester in settings.agents.entries else None
     any_agent = call.session is None or (allowed is not None and "*" in allowed)
     names = [
