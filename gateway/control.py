@@ -2,8 +2,8 @@
 
 Owns the inherited SOCK_SEQPACKET socket. Questions carry an id and wait for their answer; what the supervisor says of
 its own accord goes to the callbacks registered for that kind of message, in order, inside the receive loop (they must
-not wait). When the supervisor is gone every question fails and `serve` raises `SupervisorGone`: a gateway does not
-outlive it."""
+not wait), or is kept until they are. When the supervisor is gone every question fails and `serve` raises
+`SupervisorGone`: a gateway does not outlive it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from gateway.descriptors import arrived, close_all, read_memfd
 from supervisor.messages import (
     MAX_MESSAGE_BYTES,
     BadMessage,
@@ -95,6 +96,7 @@ class SupervisorLink:
         self._questions: dict[int, _Question] = {}
         self._last_id = 0
         self._gone: str | None = None
+        self._kept: list[tuple[Message, list[int]]] | None = None
 
     # --- hearing ------------------------------------------------------------------------------------------------------
 
@@ -108,11 +110,22 @@ class SupervisorLink:
         kind."""
         self._callbacks.setdefault(kind, []).append(callback)
 
+    def keep(self) -> None:
+        """Keep what nobody listens to yet until `release`. At most MAX_QUEUED messages; one more ends `serve`, and the
+        next gateway is told everything as it is then."""
+        self._kept = []
+
+    def release(self) -> None:
+        """Everybody listens: hear what was kept, in order, and from now on everything as it comes."""
+        kept, self._kept = self._kept or [], None
+        for message, fds in kept:
+            self._handle(message, fds)
+
     async def wait_taken(self) -> Taken:
         """Take and Live, before anything else. Raises SupervisorGone if the supervisor goes or says something else."""
         take, fds = await self._receive()
         if not isinstance(take, Take) or len(fds) != len(take.doors) + 1:
-            _close_all(fds)
+            close_all(fds)
             raise SupervisorGone(f"expected Take with its descriptors, got {type(take).__name__} with {len(fds)}")
         doors = {name: socket.socket(fileno=fd) for name, fd in zip(take.doors, fds, strict=False)}
         document = read_memfd(fds[-1])
@@ -121,7 +134,7 @@ class SupervisorLink:
         last = False
         while not last:
             live, more = await self._receive()
-            _close_all(more)
+            close_all(more)
             if not isinstance(live, Live):
                 raise SupervisorGone(f"expected Live, got {type(live).__name__}")
             rows += live.rows
@@ -145,14 +158,18 @@ class SupervisorLink:
     def _handle(self, message: Message, fds: list[int]) -> None:
         question = self._questions.get(getattr(message, "id", 0))
         if question is not None:
-            _close_all(fds)
+            close_all(fds)
             question.parts.append(message)
             if getattr(message, "last", True):
                 question.answered.set()
             return
         callbacks = self._callbacks.get(type(message), [])
+        if not callbacks and self._kept is not None and len(self._kept) < MAX_QUEUED:
+            return self._kept.append((message, fds))
         if not callbacks:
-            _close_all(fds)
+            close_all(fds)
+            if self._kept is not None:
+                raise SupervisorGone(f"{MAX_QUEUED} messages unheard")
         for callback in callbacks:
             callback(message, fds)
 
@@ -253,7 +270,7 @@ class SupervisorLink:
             except OSError as error:
                 raise SupervisorGone(str(error)) from error
             self._outbox.popleft()
-            _close_all(fds)
+            close_all(fds)
 
     async def _flush_forever(self) -> None:
         while True:
@@ -276,14 +293,14 @@ class SupervisorLink:
                 continue
             except OSError as error:
                 raise SupervisorGone(str(error)) from error
-            fds = _descriptors(ancillary)
+            fds = arrived(ancillary)
             if not data:
-                _close_all(fds)
+                close_all(fds)
                 raise SupervisorGone("the supervisor closed the control channel")
             try:
                 return decode(data), fds
             except BadMessage as error:
-                _close_all(fds)
+                close_all(fds)
                 raise SupervisorGone(str(error)) from error
 
 
@@ -291,24 +308,3 @@ def _expect(kind: type[M], answer: Message) -> M:
     if not isinstance(answer, kind):
         raise SupervisorGone(f"expected {kind.__name__}, got {type(answer).__name__}")
     return answer
-
-
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    fds = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    return list(fds)
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
-def read_memfd(fd: int) -> bytes:
-    """Everything in a memory file, read by offset because others share its position; closes the descriptor."""
-    try:
-        return os.pread(fd, os.fstat(fd).st_size, 0)
-    finally:
-        os.close(fd)

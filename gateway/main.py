@@ -2,9 +2,9 @@
 
 Order of starting: Take and Live from the supervisor, database and services, doors, Ready. Order of stopping (Retire or
 SIGTERM): no more accepting, `shutdown` told, calls in progress answered, connections ended, services and database
-closed, Retired, exit 0. Exit codes: 0 retired; 70 the supervisor is gone or we broke; 74 the disk does not let us start
-now; 75 a newer gateway has the database; 78 the configuration or the database we were given cannot be used, and
-starting again would not change that."""
+closed, Retired, exit 0; whoever is still starting does only the last of these. Exit codes: 0 retired; 70 the supervisor
+is gone or we broke; 74 the disk does not let us start now; 75 a newer gateway has the database; 78 the configuration or
+the database we were given cannot be used, and starting again would not change that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from gateway.auth.facts import PeerFacts, Policy
 from gateway.auth.principal import Kind, Principal, Refusal, Verdict
 from gateway.config import Resolved
 from gateway.connection import Connection
-from gateway.control import SupervisorGone, SupervisorLink, Taken, read_memfd
+from gateway.control import SupervisorGone, SupervisorLink, Taken
+from gateway.descriptors import read_memfd
 from gateway.handlers import HANDLERS
 from gateway.hello import Greeter
 from gateway.house import House
@@ -37,6 +38,7 @@ from gateway.registry import Registry
 from gateway.router import Router
 from gateway.services import Services, open_services
 from gateway.services.events import Hub, Member
+from gateway.stopping import Stop
 from gateway.store.faults import EpochLost, Unusable, Unwilling
 from supervisor.messages import Beat, Drain, Exited, Notice, Quarantined, Ready, Reload, Retire, Retired
 
@@ -92,21 +94,19 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
 
 
 async def _serve_until_told(link: SupervisorLink, terminations: AsyncIterator[int]) -> None:
-    stop = trio.Event()
+    stop = Stop()
+    taken: Taken | None = None
     async with trio.open_nursery() as background:
-        background.start_soon(_stop_on_signal, terminations, stop)
-        taken = await link.wait_taken()
-        resolved = msgspec.json.decode(taken.document, type=Resolved)
-        set_level(resolved.settings.logging.level)
-        await Gateway(link, taken, resolved, stop).serve(background)
-        link.send_nowait(Retired(taken.take.generation))
-        await link.flush()
+        background.start_soon(stop.serve_signals, terminations)
+        with stop.starting:
+            taken = await link.wait_taken()
+            resolved = msgspec.json.decode(taken.document, type=Resolved)
+            set_level(resolved.settings.logging.level)
+            await Gateway(link, taken, resolved, stop).serve(background)
+        if taken is not None:
+            link.send_nowait(Retired(taken.take.generation))
+            await link.flush()
         background.cancel_scope.cancel()
-
-
-async def _stop_on_signal(terminations: AsyncIterator[int], stop: trio.Event) -> None:
-    async for _ in terminations:
-        stop.set()
 
 
 def policy_of(resolved: Resolved) -> Policy:
@@ -124,13 +124,12 @@ def policy_of(resolved: Resolved) -> Policy:
 class Gateway:
     """One gateway between Take and Retired."""
 
-    def __init__(self, link: SupervisorLink, taken: Taken, resolved: Resolved, stop: trio.Event) -> None:
+    def __init__(self, link: SupervisorLink, taken: Taken, resolved: Resolved, stop: Stop) -> None:
         self._link = link
         self._taken = taken
         self._settings = resolved.settings
         self._policy = policy_of(resolved)
         self._stop = stop
-        self._stop_reason = "SIGTERM"
         self._hub = Hub()
         self._registry = Registry(self._flooded)
         self._started = time.monotonic()
@@ -140,6 +139,10 @@ class Gateway:
         `background`."""
         raise_descriptor_limit()
         taken = self._taken
+        # Heard while the database is opened: that may take as long as a disk is full. All else waits for its listeners.
+        self._link.on(Retire, lambda said: self._stop.say(said.reason))
+        self._link.keep()
+        await background.start(self._link.serve)
         async with open_services(
             self._settings,
             Path(taken.take.state_dir),
@@ -150,10 +153,9 @@ class Gateway:
             quarantined=taken.quarantined,
             waiting=lambda why: self._link.send_nowait(Beat(status=why)),
         ) as services:
+            self._stop.started()
             house = self._furnish(services)
             self._listen_to_supervisor(services)
-            # Not before: what the supervisor says while the database is opened waits in the socket and is not missed.
-            await background.start(self._link.serve)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick)
                 nursery.start_soon(self._beat)
@@ -220,17 +222,13 @@ class Gateway:
         link.on(Quarantined, lambda said: services.runs.quarantined(said.agent, said.on, said.reason))
         link.on(Notice, self._notice)
         link.on(Drain, lambda said: services.drain(said.reason))
-        link.on(Retire, self._retire)
         link.on_with_descriptors(Reload, lambda _, fds: self._reload(services, fds))
+        link.release()
 
     def _notice(self, said: Notice) -> None:
         about = {"agentId": said.agent, "sessionKey": said.session, "fix": said.fix}
         payload = {"level": said.level, "code": said.code, "message": said.text}
         self._hub.publish("notice", payload | {name: value for name, value in about.items() if value})
-
-    def _retire(self, said: Retire) -> None:
-        self._stop_reason = said.reason
-        self._stop.set()
 
     def _reload(self, services: Services, fds: list[int]) -> None:
         try:
@@ -262,9 +260,9 @@ class Gateway:
                 self._say_ready(services)
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
-            _log.info("retiring", extra={"reason": self._stop_reason, "connections": len(self._registry)})
+            _log.info("retiring", extra={"reason": self._stop.reason, "connections": len(self._registry)})
             conversations.cancel_scope.deadline = trio.current_time() + STOP_SECONDS
-            self._hub.publish("shutdown", {"reason": self._stop_reason})
+            self._hub.publish("shutdown", {"reason": self._stop.reason})
             self._registry.retire_all()
 
     def _say_ready(self, services: Services) -> None:

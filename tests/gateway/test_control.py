@@ -9,7 +9,8 @@ import socket
 import pytest
 import trio
 
-from gateway.control import MAX_QUEUED, SpawnRefused, SupervisorGone, SupervisorLink, read_memfd
+from gateway.control import MAX_QUEUED, SpawnRefused, SupervisorGone, SupervisorLink
+from gateway.descriptors import read_memfd
 from supervisor.messages import (
     MAX_MESSAGE_BYTES,
     Beat,
@@ -23,6 +24,7 @@ from supervisor.messages import (
     Processes,
     ProcessTable,
     Reload,
+    Retire,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -175,6 +177,41 @@ async def test_what_the_supervisor_says_of_its_own_accord_is_heard_in_order(serv
     os.close(document)
     await trio.testing.wait_all_tasks_blocked()
     assert heard == ["s1", "again", b"{}"]
+
+
+async def test_one_that_is_not_ready_hears_only_what_it_listens_to_already(serving):
+    link, supervisor = serving
+    heard: list[object] = []
+    link.on(Retire, lambda said: heard.append(said.reason))
+    link.keep()
+    document = memfd(b"{}")
+    supervisor.say(Exited("s1", "main", "k", 0, None))
+    supervisor.say(Reload(), [document])
+    supervisor.say(Retire("stop"))
+    os.close(document)
+    await trio.testing.wait_all_tasks_blocked()
+    assert heard == ["stop"]
+    link.on(Exited, lambda said: heard.append(said.spawn))
+    link.on_with_descriptors(Reload, lambda said, fds: heard.append(b"".join(map(read_memfd, fds))))
+    link.release()
+    supervisor.say(Exited("s2", "main", "k", 0, None))
+    await trio.testing.wait_all_tasks_blocked()
+    assert heard == ["stop", "s1", b"{}", "s2"]
+
+
+async def test_one_that_is_not_ready_for_far_too_long_leaves_it_to_the_next(ends):
+    link, supervisor = ends
+    link.keep()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_say_too_much, supervisor)
+        with pytest.raises(SupervisorGone, match=f"{MAX_QUEUED} messages unheard"):
+            await link.serve()
+
+
+async def _say_too_much(supervisor: Supervisor) -> None:
+    for _ in range(MAX_QUEUED + 1):
+        await trio.lowlevel.wait_writable(supervisor.sock)
+        supervisor.say(Exited("s1", "main", "k", 0, None))
 
 
 async def test_orders_travel_without_an_answer(serving):

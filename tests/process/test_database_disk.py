@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,6 +114,20 @@ def test_a_gateway_that_dies_on_a_full_disk_waits_for_room_and_says_so(system: S
             assert result(system, key)["status"] == "ok", key
         assert said_by_the_user(system) == ["first", *accepted, "after"]
         assert system.stop() == 0
+
+
+def test_a_gateway_that_waits_for_room_leaves_at_the_first_word(system: System):
+    with tmpfs(system.state):
+        system.start()
+        fill(system.state / "ballast")
+        os.kill(system.gateway_pid(), 9)
+        eventually(lambda: unit(system).get("waitsFor"))
+        began = time.monotonic()
+        assert system.stop() == 0
+        assert time.monotonic() - began < 2  # the supervisor would kill it after 3 s
+        told = system.log()
+        assert "the gateway ended: exit code 0" in told
+        assert "the gateway did not stop in time" not in told
 
 
 def test_a_disk_that_turns_read_only_refuses_answers_and_keeps_what_was_acknowledged(system: System):
