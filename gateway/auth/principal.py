@@ -19,13 +19,20 @@ class Kind(enum.StrEnum):
     TOOL = "tool"
     OPERATOR = "operator"
     FOREIGN = "foreign"
+    DEVICE = "device"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A peer that was let in. `scopes` are as granted, `granted` is what they imply. `agent`, `session` and `spawn` are
     set for a worker and its tools: the session such a peer acts as is this one and cannot be given. `start` is the
-    process's start time in clock ticks since boot (0 when unknown), `pid` is 0 for a peer of another PID namespace."""
+    process's start time in clock ticks since boot (0 when unknown), `pid` is 0 for a peer of another PID namespace.
+
+    A peer of the outer door is a DEVICE, paired by a person, or OPEN: let in without one, because the operator chose by
+    name to trust the network (mode none) or a proxy's user. It has no process here: `uid` and `gid` are -1, `pid` 0.
+    `role` is what it connected as, `method` what it proved, `address` where it came from, `client` what it calls
+    itself, `user` whom a trusted proxy named."""
 
     kind: Kind
     scopes: frozenset[str]
@@ -37,6 +44,12 @@ class Principal:
     agent: str = ""
     session: str = ""
     spawn: str = ""
+    device: str = ""
+    address: str = ""
+    role: str = "operator"
+    method: str = "peer"
+    client: str = ""
+    user: str = ""
     granted: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -63,12 +76,25 @@ class Principal:
                 return f"operator uid {self.uid} (pid {self.pid})"
             case Kind.FOREIGN:
                 return f"foreign uid {self.uid}"
+            case Kind.DEVICE:
+                return f"device {self.device[:12]} ({self.client} at {self.address})"
+            case Kind.OPEN:
+                return f"{self.user or 'unpaired client'} ({self.client} at {self.address}, {self.method})"
 
     @property
     def account(self) -> str:
-        """Who shares an idempotency key: the session for a worker and its tools (it outlives the process), else the
-        uid."""
-        return self.session if self.bound else f"{self.kind}:{self.uid}"
+        """Who shares an idempotency key: the session for a worker and its tools (it outlives the process), a device, or
+        a uid."""
+        if self.bound:
+            return self.session
+        if self.outside:
+            return f"{self.kind}:{self.device or self.user or self.address}"
+        return f"{self.kind}:{self.uid}"
+
+    @property
+    def outside(self) -> bool:
+        """Whether it came through the outer door."""
+        return self.kind is Kind.DEVICE or self.kind is Kind.OPEN
 
     @property
     def budget(self) -> str:

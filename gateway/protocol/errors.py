@@ -86,3 +86,31 @@ class CloseReason(enum.StrEnum):
     SHUTDOWN = "service restart"
     PEER_CLOSED = "closed by peer"
     INTERNAL = "internal error"
+    # The outer door only.
+    UNAUTHORIZED = "unauthorized"
+    NOT_PAIRED = "pairing required"
+    BAD_PROOF = "device signature invalid"
+    BAD_ORIGIN = "origin not allowed"
+    OURS = "started by an agent of this gateway"
+    DEVICE_GONE = "client invalidated"
+    AUTH_CHANGED = "gateway auth changed"
+    TIMED_OUT = "heartbeat timeout"
+    HASTY = "too many pending handshake frames"
+    REPEATED = "repeated unauthorized calls"
+    STARTING = "gateway starting"
+
+
+CLOSE_CODES: dict[CloseReason, int] = {
+    CloseReason.HELLO_TIMEOUT: 1000,
+    CloseReason.PEER_CLOSED: 1000,
+    CloseReason.PROTOCOL_MISMATCH: 1002,
+    CloseReason.HELLO_TOO_LARGE: 1009,
+    CloseReason.FRAME_TOO_LARGE: 1009,
+    CloseReason.INTERNAL: 1011,
+    CloseReason.SHUTDOWN: 1012,
+    CloseReason.STARTING: 1013,
+    CloseReason.DEVICE_GONE: 4001,
+    CloseReason.AUTH_CHANGED: 4001,
+}
+"""The code of a WebSocket Close frame (RFC 6455 section 7.4, OpenClaw's use of it); everything else is POLICY_CLOSE."""
+POLICY_CLOSE = 1008

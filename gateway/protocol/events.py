@@ -7,6 +7,13 @@ snapshot). `run.deadline` {runId, sessionKey, agentId, deadlineMs, secondsLeft, 
 `notice` {level, code, message, agentId?, sessionKey?, runId?, fix?}: something an operator should know. `shutdown`
 {reason, restartExpectedMs?}.
 
+`chat` {runId, sessionKey, seq, state: delta|final|aborted|error, ...}: the assistant's text as it comes, as OpenClaw's
+clients draw it. `session.tool`: the tool stream of `agent` for those who subscribed to sessions. `presence`
+{presence: [...]}. `device.pair.requested` (a pending request), `device.pair.resolved` {requestId, deviceId, decision,
+ts}, `device.pair.changed` {deviceId, change, ts}.
+
+`connect.challenge` {nonce, ts} is the first frame on a WebSocket, and no broadcast.
+
 `closed` {reason} is not a broadcast: it is the last frame of a connection the gateway ends, as far as the peer still
 reads."""
 
@@ -24,6 +31,12 @@ EVENT_SCOPES: dict[str, str] = {
     "process": scopes.READ,
     "run.deadline": scopes.READ,
     "notice": scopes.READ,
+    "chat": scopes.READ,
+    "session.tool": scopes.READ,
+    "presence": scopes.READ,
+    "device.pair.requested": scopes.PAIRING,
+    "device.pair.resolved": scopes.PAIRING,
+    "device.pair.changed": scopes.PAIRING,
     "worker.steer": scopes.WORKER,
     "worker.abort": scopes.WORKER,
 }

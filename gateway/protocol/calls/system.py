@@ -8,19 +8,48 @@ from gateway.protocol import scopes
 from gateway.protocol.calls.row import Count, Params, Result, Row
 
 
-class ClientInfo(Params, frozen=True):
-    """What a client says of itself. Told in logs and presence; decides nothing."""
+class ClientInfo(Params, frozen=True, forbid_unknown_fields=False):
+    """What a client says of itself. Told in logs and presence; decides nothing. Each release of OpenClaw's clients adds
+    fields: unknown ones are passed over here and in `connect`, and nowhere else."""
 
     id: str = "unknown"
     version: str = ""
     platform: str = ""
     mode: str = ""
     display_name: str | None = None
+    device_family: str | None = None
+    model_identifier: str | None = None
+    time_zone: str | None = None
+    instance_id: str | None = None
 
 
-class Connect(Params, frozen=True):
-    """The first call on every connection. On a Unix door the kernel says who the peer is; only a worker adds its
-    `ticket`."""
+class DeviceProof(Params, frozen=True, forbid_unknown_fields=False):
+    """A device's key and its signature over this connection's challenge (OpenClaw's payload v3 or v2). `id` is the
+    SHA-256 of the raw public key in hexadecimal, key and signature are base64url, `signedAt` is in milliseconds."""
+
+    id: str
+    public_key: str
+    signature: str
+    signed_at: int
+    nonce: str = ""
+
+
+class ConnectAuth(Params, frozen=True, forbid_unknown_fields=False):
+    """Secrets a remote client shows. Never logged."""
+
+    token: str | None = None
+    password: str | None = None
+    device_token: str | None = None
+    bootstrap_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ConnectAuth({', '.join(name for name in self.__struct_fields__ if getattr(self, name))})"
+
+
+class Connect(Params, frozen=True, forbid_unknown_fields=False):
+    """The first call on every connection. On a Unix door the kernel says who the peer is: only a worker adds its
+    `ticket`, and `device` and `auth` are not looked at. `events` asks for broadcasts there; a remote client has them
+    without asking."""
 
     min_protocol: int = 3
     max_protocol: int = 4
@@ -30,6 +59,8 @@ class Connect(Params, frozen=True):
     role: str = "operator"
     scopes: list[str] | None = None
     caps: tuple[str, ...] = ()
+    device: DeviceProof | None = None
+    auth: ConnectAuth | None = None
 
 
 class AgentSummary(Result, frozen=True):

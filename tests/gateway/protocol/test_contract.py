@@ -41,11 +41,12 @@ def test_a_row_is_complete(name: str):
     row = ROWS[name]
     assert row.scope in EVERY_SCOPE
     assert row.summary.endswith(".")
-    assert row.params.__struct_config__.forbid_unknown_fields
+    # Each release of OpenClaw's clients says more of itself in connect; what is unknown there is passed over.
+    assert row.params.__struct_config__.forbid_unknown_fields or name == "connect"
     assert issubclass(row.params, Params)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", ROWS.keys() - {"connect"})
 def test_a_misspelt_parameter_is_told(name: str):
     with pytest.raises(msgspec.ValidationError):
         ROWS[name].decoder.decode(msgspec.msgpack.encode({"noSuchParameter": 1}))
