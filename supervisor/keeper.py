@@ -113,11 +113,11 @@ class Keeper:
             await self._changed.wait()
         return self.unit.alive
 
-    def feed(self, event: Event, code: int | None = None) -> None:
+    def feed(self, event: Event, code: int | None = None, died: float | None = None) -> None:
         """Let the machine decide, and do it."""
         before = self.unit
         self.unit, actions = step(
-            self.unit, event, trio.current_time(), self._policy, code=code, jitter=random.random()
+            self.unit, event, trio.current_time(), self._policy, code=code, died=died, jitter=random.random()
         )
         for action in actions:
             self._do(action)
@@ -171,13 +171,14 @@ class Keeper:
         self._trade.own(birth)
         self.birth = birth
         self.feed(Event.SPAWNED)
-        ended = Exit()
+        ended, died = Exit(), None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._trade.read_output, birth)
                 async with trio.open_nursery() as serving:
                     serving.start_soon(self._serve, birth)
                     ended = await reaped(birth.pidfd)
+                    died = trio.current_time()  # what it leaves unread says nothing about how long it was ready
                     serving.cancel_scope.cancel()
                 nursery.cancel_scope.deadline = trio.current_time() + DRAIN_SECONDS
         finally:
@@ -194,7 +195,7 @@ class Keeper:
             unit=self.name,
             pid=birth.pid,
         )
-        self.feed(Event.EXITED, ended.code)
+        self.feed(Event.EXITED, ended.code, died)
 
     async def _serve(self, birth: Birth) -> None:
         """Talk to it for as long as it can be talked to. What goes wrong costs this process, not the supervisor."""

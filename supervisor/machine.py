@@ -110,26 +110,35 @@ def _stop(unit: Unit, now: float, policy: Policy) -> Step:
     return stopping, (Action.TERM,) if unit.alive else ()
 
 
-def _died(unit: Unit, code: int | None, now: float, jitter: float, policy: Policy) -> Step:
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """How a child ended, and when: it may be a while until its death is told."""
+
+    code: int | None
+    at: float
+    jitter: float
+
+
+def _died(unit: Unit, death: _Death, now: float, policy: Policy) -> Step:
     """A child that was wanted is gone."""
     dead = replace(unit, alive=False)
-    if code == EX_CONFIG:
+    if death.code == EX_CONFIG:
         return _enter(replace(dead, wanted=False), Phase.FAILED, now), (Action.GIVE_UP,)
-    ready_for = now - unit.since if unit.phase is Phase.READY else 0.0
+    ready_for = death.at - unit.since if unit.phase is Phase.READY else 0.0
     deaths = 0 if ready_for >= policy.forget_after else unit.deaths
-    delay = next_delay(deaths, ready_for, jitter, policy)
+    delay = next_delay(deaths, ready_for, death.jitter, policy)
     counted = replace(dead, deaths=deaths + 1)
     if delay == 0.0:
         return _spawn(counted, now, policy)
     return _enter(counted, Phase.BACKOFF, now, now + delay), ()
 
 
-def _exited(unit: Unit, code: int | None, now: float, jitter: float, policy: Policy) -> Step:
+def _exited(unit: Unit, death: _Death, now: float, policy: Policy) -> Step:
     match unit.phase:
         case Phase.STARTING | Phase.READY:
-            return _died(unit, code, now, jitter, policy)
+            return _died(unit, death, now, policy)
         case Phase.KILLING if unit.wanted:
-            return _died(unit, code, now, jitter, policy)
+            return _died(unit, death, now, policy)
         case Phase.STOPPING if unit.wanted:
             return _spawn(unit, now, policy)
         case Phase.STOPPING | Phase.KILLING:
@@ -188,10 +197,13 @@ def _due(unit: Unit, now: float, policy: Policy) -> Step:
     assert_never(unit.phase)
 
 
-def step(unit: Unit, event: Event, now: float, policy: Policy, *, code: int | None = None, jitter: float = 0.5) -> Step:
+def step(
+    unit: Unit, event: Event, now: float, policy: Policy, *, code: int | None = None, died: float | None = None,
+    jitter: float = 0.5,
+) -> Step:  # fmt: skip
     """What `event` makes of `unit`, and what to do about it, in order. `code` is the exit code that came with EXITED
-    (None: a signal, or it never came to life); `jitter` is a fresh random number from 0 to 1. A DUE that comes early
-    changes nothing."""
+    (None: a signal, or it never came to life) and `died` when that was (None: now); `jitter` is a fresh random number
+    from 0 to 1. A DUE that comes early changes nothing."""
     match event:
         case Event.WANT_UP:
             return _want_up(unit, now, policy)
@@ -210,5 +222,5 @@ def step(unit: Unit, event: Event, now: float, policy: Policy, *, code: int | No
         case Event.DUE:
             return (unit, ()) if unit.due is None or now < unit.due else _due(unit, now, policy)
         case Event.EXITED:
-            return _exited(unit, code, now, jitter, policy)
+            return _exited(unit, _Death(code, now if died is None else died, jitter), now, policy)
     assert_never(event)

@@ -14,7 +14,7 @@ async def test_one_that_waits_for_a_disk_leaves_at_the_first_word(autojump_clock
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_say_after, stop, 5.0)
         with stop.starting:
-            await trio.sleep_forever()
+            await trio.sleep(60)
     assert stop.starting.cancelled_caught
     assert stop.reason == "enough"
 
@@ -30,12 +30,12 @@ async def test_one_that_serves_is_told_and_not_cut_off(autojump_clock):
     assert not stop.starting.cancelled_caught
 
 
-async def test_a_word_from_before_counts_and_the_first_reason_stands():
+async def test_a_word_from_before_counts_and_the_first_reason_stands(autojump_clock):
     stop = Stop()
     stop.say("the supervisor stops this gateway")
     stop.say("SIGTERM")
     with stop.starting:
-        await trio.sleep_forever()
+        await trio.sleep(60)
     assert stop.starting.cancelled_caught
     assert stop.reason == "the supervisor stops this gateway"
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import trio
@@ -19,7 +20,7 @@ from supervisor.machine import Phase, Policy
 from supervisor.messages import BadMessage
 from supervisor.trees import Exit
 
-# Every death waits: the half second a keeper gives the output to end would else count as a moment of being ready.
+# Every death waits, also on a machine so slow that a story's process was ready for a moment.
 QUICK = Policy(start_timeout=1.0, stop_grace=0.2, kill_again=0.2, first_delay=0.02, longest_delay=0.1, quick_times=0)
 READY = "import time; print('here', flush=True); time.sleep(60)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {READY}"
@@ -80,9 +81,9 @@ class Workshop:
 
 @pytest.fixture
 async def start(nursery):
-    async def begin(program: str, workshop: Workshop | None = None) -> tuple[Keeper, Workshop]:
+    async def begin(program: str, workshop: Workshop | None = None, policy: Policy = QUICK) -> tuple[Keeper, Workshop]:
         made = workshop or Workshop(program)
-        keeper = Keeper("unit", made.trade(), Log(stderr=False), policy=QUICK)
+        keeper = Keeper("unit", made.trade(), Log(stderr=False), policy=policy)
         await nursery.start(keeper.run)
         keepers.append(keeper)
         return keeper, made
@@ -106,6 +107,15 @@ async def test_one_that_is_killed_comes_back(start):
         await keeper.wait_for(Phase.READY)
     assert workshop.most_at_once == 1
     assert len(workshop.births) == 2
+
+
+async def test_one_that_dies_at_once_and_leaves_its_pipe_open_is_not_started_again_at_once(start):
+    patient = replace(QUICK, quick_after=0.4, quick_times=20)
+    keeper, _ = await start("print('here', flush=True)", policy=patient)
+    keeper.want_up()
+    with trio.fail_after(10):
+        await keeper.wait_for(Phase.READY)
+        assert await keeper.wait_for(Phase.BACKOFF, Phase.STARTING) is Phase.BACKOFF
 
 
 async def test_exit_78_is_the_end(start):

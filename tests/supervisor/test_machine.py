@@ -144,6 +144,14 @@ def test_the_delay_after_a_death(deaths: int, ready_for: float, jitter: float, d
     assert next_delay(deaths, ready_for, jitter, POLICY) == pytest.approx(delay)
 
 
+def test_it_was_ready_until_it_died_and_not_until_its_death_was_told():
+    at_once = replace(READY, since=NOW - 0.5)
+    told_late, _ = step(at_once, Event.EXITED, NOW, POLICY, died=NOW - 0.49)
+    assert (told_late.phase, told_late.due) == (Phase.BACKOFF, NOW + POLICY.first_delay)
+    lived, actions = step(at_once, Event.EXITED, NOW, POLICY, died=NOW - 0.2)
+    assert (lived.phase, actions) == (Phase.STARTING, (Action.SPAWN,))
+
+
 def test_a_minute_of_being_ready_is_a_fresh_start():
     long, _ = step(replace(READY, since=NOW - 60, deaths=6), Event.EXITED, NOW, POLICY)
     short, _ = step(replace(READY, since=NOW - 59, deaths=6), Event.EXITED, NOW, POLICY)
