@@ -23,6 +23,7 @@ from supervisor.messages import (
     BadMessage,
     Claim,
     Claimed,
+    Held,
     Hold,
     Identity,
     Live,
@@ -34,6 +35,7 @@ from supervisor.messages import (
     SpawnFailed,
     StopWorker,
     Take,
+    WhoHolds,
     Whois,
     decode,
     encode,
@@ -196,6 +198,13 @@ class SupervisorLink:
                 Whois(self._next_id(), pid, pidfd is not None), [] if pidfd is None else [pidfd]
             )
         return _expect(Identity, answer)
+
+    async def holder(self, local: tuple[str, int], remote: tuple[str, int]) -> Held:
+        """Who holds the peer's end of a TCP connection, given both ends as getsockname and getpeername say them. Raises
+        TooSlowError after ANSWER_SECONDS."""
+        with trio.fail_after(ANSWER_SECONDS):
+            (answer,) = await self._ask(WhoHolds(self._next_id(), *local, *remote))
+        return _expect(Held, answer)
 
     async def claim(self, spawn: str, ticket: str) -> Claimed:
         """Burn a worker's ticket. Raises TooSlowError after ANSWER_SECONDS."""

@@ -34,8 +34,8 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Take(Message):
     """Start serving. Descriptors: one listening socket per name in `doors`, then a memfd with the resolved
-    configuration (the JSON document `gateway.config --resolve` printed). `marks` is how many seccomp filters the
-    supervisor itself has."""
+    configuration (the JSON document `gateway.config --resolve` printed). The Unix doors are `agents`, `operator` and
+    `foreign`, the TCP ones `outer:0` and so on. `marks` is how many seccomp filters the supervisor itself has."""
 
     generation: int
     doors: list[str]
@@ -113,6 +113,25 @@ class Claimed(Message):
     id: int
     ok: bool
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Message):
+    """Answer to WhoHolds. `kind`: remote (the peer's address is none of this host's), outside (held by processes that
+    are not ours), ours (one that we started holds it, alone or with others), unknown (nobody was found, or it cannot
+    be told). Ours and unknown are refused whatever they proved; the others gain nothing by it.
+
+    `uid` is the account an outside socket belongs to, -1 where that says nothing of who is behind it. `cookie` is the
+    kernel's name for the socket, never used again: an answer with another cookie is about another socket."""
+
+    id: int
+    kind: str
+    uid: int = -1
+    pids: list[int] = field(default_factory=list)
+    cookie: str = ""
+    agent: str = ""
+    session: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +223,18 @@ class Whois(Message):
     id: int
     pid: int
     has_pidfd: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WhoHolds(Message):
+    """Who holds the other end of this TCP connection? `local` is our end (getsockname), `remote` the peer's
+    (getpeername)."""
+
+    id: int
+    local_host: str
+    local_port: int
+    remote_host: str
+    remote_port: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from supervisor.messages import (
     Claim,
     Claimed,
     Exited,
+    Held,
     Hold,
     Identity,
     Live,
@@ -30,6 +31,7 @@ from supervisor.messages import (
     SpawnFailed,
     StopWorker,
     Take,
+    WhoHolds,
     Whois,
     decode,
     encode,
@@ -117,6 +119,19 @@ async def test_answers_find_their_questions_in_any_order(serving, nursery):
         supervisor.say(Claimed(question.id, False, question.spawn.upper()))
     await trio.testing.wait_all_tasks_blocked()
     assert told == {"a": "A", "b": "B"}
+
+
+async def test_a_question_about_a_tcp_peer_names_both_ends(serving, nursery):
+    link, supervisor = serving
+
+    async def answer() -> None:
+        question, _ = await supervisor.hear()
+        assert question == WhoHolds(question.id, "127.0.0.1", 18789, "127.0.0.1", 40000)
+        supervisor.say(Held(question.id, "outside", 1000, [77], "c00c1e"))
+
+    nursery.start_soon(answer)
+    held = await link.holder(("127.0.0.1", 18789), ("127.0.0.1", 40000))
+    assert (held.kind, held.uid, held.pids, held.cookie) == ("outside", 1000, [77], "c00c1e")
 
 
 async def test_whois_lends_the_pidfd(serving, nursery):
