@@ -87,6 +87,8 @@ class Control:
         self._make_gift, self._subjects = make_gift, subjects
         self._agents: Agents | None = None
         self.on_change: Callable[[], None] = lambda: None
+        self.on_waiting: Callable[[str], None] = lambda why: None
+        """Hears what a gateway that is not ready says it waits for, as often as it says so."""
 
     def attach(self, agents: Agents) -> None:
         """Whom requests about workers go to; before the first gateway."""
@@ -162,6 +164,7 @@ class Control:
                 before, gateway.beat, gateway.last_beat = gateway.beat, message, trio.current_time()
                 if message.status and not gateway.ready:
                     waiting()
+                    self.on_waiting(message.status)
                 if message.status != before.status:
                     self.on_change()
             case Ready():

@@ -7,11 +7,13 @@ people: a stale text never refuses anybody, and no pid in it is ever signalled. 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -67,15 +69,17 @@ class Lock:
                 f"the runtime directory {self._runtime_dir} is in use by a system with another state directory. "
                 f"Choose another --runtime-dir; {self._runtime_dir}/status.json tells whose it is."
             )
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(describe_ourselves()).encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk the file stays empty, and the lock is ours all the same
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(describe_ourselves()).encode(), 0)
 
-    async def take(self) -> bool:
-        """Wait until both are ours; True."""
+    async def take(self, waiting: Callable[[str], None] = lambda why: None) -> bool:
+        """Wait until both are ours; True. `waiting` hears every RETRY_SECONDS who has them."""
         while True:
             try:
                 self.take_nowait()
-            except Locked:
+            except Locked as error:
+                waiting(str(error))
                 await trio.sleep(RETRY_SECONDS)
             else:
                 return True

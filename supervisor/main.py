@@ -131,7 +131,7 @@ async def _with_locks(
     lock = held.enter_context(Lock(options.state_dir, options.runtime_dir))
     if not options.wait:
         lock.take_nowait()
-    elif not await _unless_stopped(asked, lock.take):
+    elif not await _unless_stopped(asked, lambda: lock.take(notifier.waiting)):
         return 0
     table = SpawnTable()
     _register_ourselves(table)
@@ -227,6 +227,7 @@ async def _serve(
     environment = {**allowed_environment(os.environ), marks.STATE_VARIABLE: mark}
     ground = Ground(options, table, doors, log, notifier, asked, environment, filters, cgroups, recheck)
     system = System(ground, resolved)
+    system.control.on_waiting = notifier.waiting
     async with trio.open_nursery() as nursery:
         await system.start(nursery)
         if not system.failed:

@@ -51,11 +51,18 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def open_writing(path: Path, *, thorough: bool = False) -> tuple[sqlite3.Connection, int]:
+def open_writing(
+    path: Path, *, thorough: bool = False, tell: Callable[[str], None] = lambda what: None
+) -> tuple[sqlite3.Connection, int]:
     """The writing connection, migrated, and the epoch it has just raised, which fences every gateway before it.
 
-    Raises Damaged, SchemaTooNew; sqlite3.Error when the disk is not willing. `thorough` as in `examine.look`."""
-    look(path, len(migrations()), thorough=thorough)
+    Raises Damaged, SchemaTooNew; sqlite3.Error when the disk is not willing. `thorough` as in `examine.look`; `tell`
+    hears what is done now."""
+    newest = len(migrations())
+    tell("the database is looked through" if thorough else "the database is opened")
+    found = look(path, newest, thorough=thorough)
+    if found.schema < newest:
+        tell(f"the database is brought from schema {found.schema} to {newest}")
     if not path.exists():
         path.touch(mode=0o600)  # SQLite would let the umask decide
     connection = connect(path)
@@ -72,6 +79,38 @@ def open_writing(path: Path, *, thorough: bool = False) -> tuple[sqlite3.Connect
     return connection, epoch
 
 
+async def _open_and_tell(
+    path: Path, *, thorough: bool, waiting: Callable[[str], None] | None
+) -> tuple[sqlite3.Connection, int]:
+    """`open_writing` in a thread. When it takes long, as with a large file, `waiting` hears once a second what it
+    does."""
+    stage = "the database is opened"
+    outcome: tuple[sqlite3.Connection, int] | Exception | None = None
+
+    def tell(what: str) -> None:
+        nonlocal stage
+        stage = what
+
+    async def tell_again_and_again(waiting: Callable[[str], None]) -> None:
+        while True:
+            await trio.sleep(OPEN_AGAIN_SECONDS)
+            waiting(stage)
+
+    with trio.CancelScope(shield=True):  # the thread cannot be stopped, and what it opened must not be lost
+        async with trio.open_nursery() as telling:
+            if waiting is not None:
+                telling.start_soon(tell_again_and_again, waiting)
+            try:
+                outcome = await trio.to_thread.run_sync(lambda: open_writing(path, thorough=thorough, tell=tell))
+            except Exception as error:  # raised again below, without the group a nursery would put around it
+                outcome = error
+            telling.cancel_scope.cancel()
+    assert outcome is not None
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 async def _open_patiently(
     path: Path, *, thorough: bool, waiting: Callable[[str], None] | None
 ) -> tuple[sqlite3.Connection, int]:
@@ -79,7 +118,7 @@ async def _open_patiently(
     told = False
     while True:
         try:
-            return await trio.to_thread.run_sync(lambda: open_writing(path, thorough=thorough))
+            return await _open_and_tell(path, thorough=thorough, waiting=waiting)
         except (sqlite3.Error, OSError) as error:
             refusal = refusal_of(error, path, what="the database cannot be opened")
             if refusal is None:
@@ -99,9 +138,9 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """The database at `path`, created and migrated as needed. Leaving the block finishes queued writes and checkpoints.
 
-    While the disk does not let it be opened, waits and calls `waiting` with the reason once a second; without
-    `waiting`, raises Unwilling. Raises Damaged when the file is not whole, SchemaTooNew when a newer build wrote it.
-    `thorough`: read all of it after an unclean end."""
+    `waiting` hears once a second what is being done when that takes long, and why the disk does not let the database be
+    opened, which is waited for; without `waiting`, that raises Unwilling. Raises Damaged when the file is not whole,
+    SchemaTooNew when a newer build wrote it. `thorough`: read all of it after an unclean end."""
     connection, epoch = await _open_patiently(path, thorough=thorough, waiting=waiting)
     database = Database(path, connection, epoch)
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -128,6 +130,25 @@ def test_a_gateway_that_waits_for_room_leaves_at_the_first_word(system: System):
         told = system.log()
         assert "the gateway ended: exit code 0" in told
         assert "the gateway did not stop in time" not in told
+
+
+def test_systemd_waits_with_a_start_that_waits_for_room(system: System, monkeypatch: pytest.MonkeyPatch):
+    with tmpfs(system.state), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(system.directory / "notify"))
+        listener.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(system.directory / "notify"))
+        fill(system.state / "ballast")
+        starting = threading.Thread(target=system.start)
+        starting.start()
+        extend, status = listener.recv(4096).decode().split("\n")
+        assert extend.startswith("EXTEND_TIMEOUT_USEC=")
+        assert status.startswith("STATUS=waiting: ")
+        assert "the disk that holds the state directory is full" in status
+        (system.state / "ballast").unlink()
+        while "READY=1" not in (told := listener.recv(4096).decode()):
+            assert "EXTEND_TIMEOUT_USEC=" in told
+        starting.join()
+        assert system.stop() == 0
 
 
 def test_a_disk_that_turns_read_only_refuses_answers_and_keeps_what_was_acknowledged(system: System):

@@ -285,6 +285,27 @@ def test_systemd_is_told_and_no_child_sees_its_socket(tmp_path: Path):
         listener.close()
 
 
+def test_systemd_waits_with_one_that_waits_for_another_to_end(system: Tiny, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(system.directory / "notify"))
+        listener.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(system.directory / "notify"))
+        command = [sys.executable, "-I", "-m", "supervisor", "--wait", "--runtime-dir", str(system.runtime)]
+        with system.errors.open("ab") as log:
+            second = subprocess.Popen(
+                [*command, "--state-dir", str(system.state), "--config", str(system.config)], stderr=log
+            )
+        try:
+            extend, status = listener.recv(4096).decode().split("\n")
+            assert extend == "EXTEND_TIMEOUT_USEC=30000000"
+            assert status.startswith(
+                f"STATUS=waiting: the state directory {system.state} is in use (pid {system.pid}, "
+            )
+        finally:
+            second.terminate()
+            assert second.wait(20) == 0
+
+
 def test_as_pid_1_it_stops_on_sigterm_and_leaves_no_zombies():
     system = Tiny(agents("wait"))
     system.wrapper = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")

@@ -52,9 +52,12 @@ def test_what_stands_in_the_file_decides_nothing(state, runtime, tmp_path, text)
 async def test_waiting_ends_when_the_holder_ends(state, runtime, autojump_clock):
     first, second = Lock(state, runtime), Lock(state, runtime)
     first.take_nowait()
+    heard: list[str] = []
     with trio.move_on_after(5) as patience:
-        await second.take()
+        await second.take(heard.append)
     assert patience.cancelled_caught
+    assert len(heard) > 10
+    assert all(f"is in use (pid {os.getpid()}, since " in why for why in heard)
     first.close()
     assert await second.take()
     second.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from supervisor.notify import Notifier, watchdog_interval
+from supervisor.notify import AGAIN_SECONDS, EXTEND_SECONDS, Notifier, watchdog_interval
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,49 @@ def test_each_word_is_one_datagram(tmp_path: Path, abstract: bool):
     assert listener.recv(200).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
     listener.close()
     assert notifier.send("READY=1") is False  # systemd is gone: no reason to fail
+    notifier.close()
+
+
+def test_a_start_that_waits_asks_for_time_and_says_what_for(tmp_path: Path):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    listener.setblocking(False)
+    now = [100.0]
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, lambda: now[0])
+
+    def told() -> list[bytes]:
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                found.append(listener.recv(500))
+        return found
+
+    more = b"EXTEND_TIMEOUT_USEC=30000000\nSTATUS=waiting: "
+    notifier.waiting("the disk is full")
+    notifier.waiting("the disk is full")  # each second, but systemd has time
+    assert told() == [more + b"the disk is full"]
+    notifier.waiting("another one has\nREADY=1 the lock")
+    assert told() == [more + b"another one has READY=1 the lock"]
+    now[0] += AGAIN_SECONDS
+    notifier.waiting("another one has\nREADY=1 the lock")
+    assert len(told()) == 1
+    assert AGAIN_SECONDS < EXTEND_SECONDS / 2
+    notifier.ready("fine")
+    notifier.waiting("the disk is full again")
+    assert told() == [b"READY=1\nSTATUS=fine"]  # it has started: nothing runs out any more
+    listener.close()
+    notifier.close()
+
+
+def test_a_stop_takes_no_longer_because_the_start_was_waiting(tmp_path: Path):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    notifier.stopping("stopping")
+    notifier.waiting("the disk is full")
+    notifier.status("last")
+    assert [listener.recv(500) for _ in range(2)] == [b"STOPPING=1\nSTATUS=stopping", b"STATUS=last"]
+    listener.close()
     notifier.close()
 
 
