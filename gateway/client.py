@@ -15,7 +15,8 @@ import msgspec
 import outcome
 import trio
 
-from gateway.link.unix import LinkLost, SlowConsumer, UnixLink, connect_unix
+from gateway.link.base import LinkLost, SlowConsumer
+from gateway.link.unix import UnixLink, connect_unix
 from gateway.protocol.errors import ErrorShape
 from gateway.protocol.frames import BadFrame, Event, Request, Response, decode_incoming, encode
 from gateway.protocol.limits import MAX_PAYLOAD_BYTES

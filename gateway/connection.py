@@ -1,29 +1,27 @@
-"""One connection's life on a Unix door: greeting, calls and events, and the end, with its reason.
+"""One connection's life, on any door: calls and events from the greeting to the end, and the end, with its reason.
 
-Owns the socket from the accept on. A connection ends for exactly one reason, the first that occurs; it is told to the
-peer (event `closed`, as far as the peer still reads), to the log, and, when somebody did wrong, to the refusals table.
-Whatever a peer sends ends at most its own connection."""
+Owns its link from the accept on. How frames are written is its codec's business, who the peer is its greeting's. A
+connection ends for exactly one reason, the first that occurs; it is told to the peer (as far as the peer still reads),
+to the log, and, when somebody did wrong, to the refusals table. Whatever a peer sends ends at most its own
+connection."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
-import socket
 from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 import trio
 
-from gateway.auth.decide import check_ticket, wrong_ticket
-from gateway.auth.facts import PeerFacts
-from gateway.auth.principal import Kind, NeedsTicket, Principal, Refusal, Refused, Verdict
-from gateway.hello import BadHello, buffer_limit, frame_limit, parse_connect
+from gateway.auth.principal import Principal, Refusal
 from gateway.house import House
-from gateway.link.unix import LinkLost, OtherSender, SlowConsumer, UnixLink
+from gateway.link.base import Link, LinkLost, OtherSender, SlowConsumer
 from gateway.protocol.calls.system import Connect
-from gateway.protocol.errors import CloseReason, ErrorShape
-from gateway.protocol.frames import BadFrame, Broadcast, Event, FrameTooLarge, Request, Response, decode_request, encode
-from gateway.protocol.limits import HELLO_DEADLINE_MS, MAX_HELLO_BYTES, MAX_PAYLOAD_BYTES, REFUSAL_SECONDS
-from gateway.registry import TooMany
+from gateway.protocol.errors import CloseReason, ErrorCode, ErrorShape
+from gateway.protocol.frames import BadFrame, Broadcast, Codec, Event, FrameTooLarge, Request, Response
+from gateway.protocol.limits import MAX_BAD_FRAMES, MAX_PAYLOAD_BYTES
 
 _log = logging.getLogger("gateway.connection")
 
@@ -35,28 +33,54 @@ RETIRE_SECONDS = 1.0
 # Ends that are nobody's fault, or ours: no entry in the refusals table.
 _ORDINARY = {
     CloseReason.PEER_CLOSED, CloseReason.REPLACED, CloseReason.SHUTDOWN, CloseReason.WORKER_GONE,
-    CloseReason.DEAD_PEER, CloseReason.INTERNAL,
+    CloseReason.DEAD_PEER, CloseReason.INTERNAL, CloseReason.TIMED_OUT, CloseReason.STARTING,
 }  # fmt: skip
 # Ends after which the peer does not read, or shall not be waited for.
-_ABRUPT = {CloseReason.PEER_CLOSED, CloseReason.SLOW_CONSUMER, CloseReason.OTHER_SENDER, CloseReason.DEAD_PEER}
+_ABRUPT = {
+    CloseReason.PEER_CLOSED, CloseReason.SLOW_CONSUMER, CloseReason.OTHER_SENDER, CloseReason.DEAD_PEER,
+    CloseReason.TIMED_OUT,
+}  # fmt: skip
+
+
+class Greeting(Protocol):
+    """How one peer comes in."""
+
+    async def admit(self, connection: Connection) -> Principal | None:
+        """Let the peer in by `Connection.welcome`, or end the connection; who it is, or None."""
+        ...
+
+    def leave(self, connection: Connection) -> None:
+        """The connection is over, whether it was let in or not."""
+        ...
+
+    def stranger(self, code: str, said: str) -> Refusal:
+        """A line for the refusals table about a peer that was not let in; its door is filled in."""
+        ...
 
 
 class Connection:
-    """One peer. `serve` is its life; everything else may be called from any task and never waits."""
+    """One peer. `serve` is its life; everything else may be called from any task and never waits.
 
-    def __init__(self, sock: socket.socket, door: str, facts: PeerFacts, verdict: Verdict, house: House) -> None:
+    `opening` makes the link; it is given the connection's nursery, in which the link may write."""
+
+    def __init__(
+        self, opening: Callable[[trio.Nursery], Link], codec: Codec, greeting: Greeting, door: str, house: House
+    ) -> None:
         self.id = secrets.token_hex(8)
         self.door = door
-        self.facts = facts
+        self.codec = codec
         self.in_flight: set[str] = set()
-        self._sock = sock
-        self._verdict = verdict
+        self.link: Link
+        self.connect: Connect = Connect()
+        self._opening = opening
+        self._greeting = greeting
         self._house = house
         self._principal: Principal | None = None
         self._reading = trio.CancelScope()
         self._hasty = 0  # calls in progress that are not meant to take long
         self._quiet = trio.Event()
         self._seq = 0
+        self._bad = 0
         self._reason: CloseReason | None = None
         self._detail = ""
 
@@ -75,7 +99,7 @@ class Connection:
 
     def respond(self, id: str, payload: object) -> None:
         """Queue an answer. Raises what the encoder raises for a payload it does not know."""
-        body = encode(Response(id, True, payload))
+        body = self.codec.encode(Response(id, True, payload))
         if len(body) > MAX_PAYLOAD_BYTES:
             said = f"the answer has {len(body)} bytes, at most {MAX_PAYLOAD_BYTES} can be sent; ask for less"
             return self.respond_error(id, ErrorShape("UNAVAILABLE", said))
@@ -83,16 +107,16 @@ class Connection:
 
     def respond_error(self, id: str, error: ErrorShape) -> None:
         """Queue an error."""
-        self._send(encode(Response(id, False, error=error)))
+        self._send(self.codec.encode(Response(id, False, error=error)))
 
     def post_event(self, event: str, payload: object) -> None:
         """Queue an event meant for this peer alone; it has no `seq`."""
-        self._send(encode(Event(event, payload)))
+        self._send(self.codec.encode(Event(event, payload)))
 
     def deliver(self, broadcast: Broadcast) -> None:
         """Queue a broadcast under this connection's next number."""
         self._seq += 1
-        self._send(broadcast.body(self._seq))
+        self._send(broadcast.body(self._seq, self.codec))
 
     def start(self, run: Callable[[], Awaitable[None]], *, patient: bool) -> None:
         """Run a call for as long as this connection lives."""
@@ -126,20 +150,38 @@ class Connection:
         if self._reason is not None:
             return
         try:
-            self._link.send_nowait(body)
+            self.link.send_nowait(body)
         except SlowConsumer as error:
             self.end(CloseReason.SLOW_CONSUMER, str(error))
         except LinkLost as error:
             self.end(CloseReason.PEER_CLOSED, str(error))
 
+    # --- for its greeting ---------------------------------------------------------------------------------------------
+
+    def welcome(self, principal: Principal, id: str, hello: dict[str, Any], connect: Connect, *, events: bool) -> None:
+        """The peer is in: answer its `connect`; from now on it hears events, if it shall."""
+        self._principal = principal
+        self.connect = connect
+        self.respond(id, hello)
+        self._house.hub.join(self, events=events)
+        self._house.joined(self)
+        _log.debug("connected", extra={"conn": self.id, "who": principal.name, "client": connect.client.id[:64]})
+
+    def end_of_file(self) -> None:
+        """The peer sends nothing any more."""
+        if self.link.pending:
+            self.end(CloseReason.BAD_FRAME, f"it ended in the middle of a frame ({self.link.pending} bytes of it came)")
+        else:
+            self.end(CloseReason.PEER_CLOSED)
+
     # --- its life -----------------------------------------------------------------------------------------------------
 
     async def serve(self, greeted: Callable[[], None]) -> None:
-        """From the accept to the end; closes the socket. `greeted` is called once the peer has been let in."""
+        """From the accept to the end; closes the link. `greeted` is called once the peer has been let in."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                self._link = UnixLink(self._sock, nursery, limit=MAX_HELLO_BYTES, sender=self.facts.pid)
+                self.link = self._opening(nursery)
                 try:
                     await self._live(greeted)
                 except Exception as error:
@@ -152,12 +194,12 @@ class Connection:
                 with trio.move_on_after(FLUSH_SECONDS, shield=True):
                     await self._flush()
         finally:
-            self._link.close()
+            self.link.close()
             self._leave()
 
     async def _live(self, greeted: Callable[[], None]) -> None:
         try:
-            if await self._enter():
+            if await self._greeting.admit(self) is not None:
                 greeted()
                 with self._reading:
                     await self._listen()
@@ -174,23 +216,27 @@ class Connection:
             self.end(CloseReason.PEER_CLOSED, str(error))
 
     async def _listen(self) -> None:
-        link, dispatch = self._link, self._house.router.dispatch
+        link, dispatch = self.link, self._house.router.dispatch
         while bodies := await link.receive():
             link.cork()
             try:
                 for body in bodies:
-                    dispatch(self, decode_request(body))
+                    if (request := self._decode(body)) is not None:
+                        dispatch(self, request)
             finally:
                 link.uncork()
-        self._end_of_file()
+        self.end_of_file()
 
-    def _end_of_file(self) -> None:
-        if self._link.pending:
-            self.end(
-                CloseReason.BAD_FRAME, f"it ended in the middle of a frame ({self._link.pending} bytes of it came)"
-            )
-        else:
-            self.end(CloseReason.PEER_CLOSED)
+    def _decode(self, body: bytes) -> Request | None:
+        """The request; None for a malformed one that has been answered, which a forgiving codec does a few times."""
+        try:
+            return self.codec.decode_request(body)
+        except BadFrame as error:
+            self._bad += 1
+            if not self.codec.forgiving or self._bad > MAX_BAD_FRAMES:
+                raise
+            self.respond_error("invalid", ErrorShape(ErrorCode.INVALID_REQUEST.value, str(error)))
+            return None
 
     async def _wait_until_quiet(self) -> None:
         with trio.move_on_after(RETIRE_SECONDS):
@@ -198,103 +244,26 @@ class Connection:
                 self._quiet = trio.Event()
                 await self._quiet.wait()
 
-    # --- greeting -----------------------------------------------------------------------------------------------------
-
-    async def _enter(self) -> bool:
-        """Let the peer in, or end the connection; whether it is in."""
-        verdict = self._count_in(self._verdict)
-        request = await self._first_request(verdict)
-        if isinstance(verdict, Refused):
-            self._turn_away(verdict, request)
-        elif request is not None:
-            return await self._greet(request, verdict)
-        elif self._reason is None:
-            self.end(CloseReason.HELLO_TIMEOUT, f"no connect within {HELLO_DEADLINE_MS} ms")
-        return False
-
-    def _count_in(self, verdict: Verdict) -> Verdict:
-        if isinstance(verdict, Refused):
-            return verdict
-        principal = verdict.worker if isinstance(verdict, NeedsTicket) else verdict
-        try:
-            self._house.registry.enter(self, principal, trio.current_time())
-        except TooMany as error:
-            return Refused(CloseReason.TOO_MANY_CONNECTIONS, str(error), code="UNAVAILABLE")
-        return verdict
-
-    async def _first_request(self, verdict: Verdict) -> Request | None:
-        """The first request; None when there was none in time, or the peer hung up. Then the connection is ending,
-        unless the peer is refused: that is the reason it ends for, however soon it hangs up."""
-        refused = isinstance(verdict, Refused)
-        with trio.move_on_after(REFUSAL_SECONDS if refused else HELLO_DEADLINE_MS / 1000):
-            # One frame only: what follows it may be larger than a hello and is read after the peer has been let in.
-            bodies = await self._link.receive(1)
-            if bodies:
-                return decode_request(bodies[0])
-            if not refused:
-                self._end_of_file()
-        return None
-
-    async def _greet(self, request: Request, verdict: Principal | NeedsTicket) -> bool:
-        try:
-            connect = parse_connect(request)
-        except BadHello as bad:
-            self.respond_error(request.id, bad.refusal.shape)
-            self.end(bad.reason, bad.refusal.shape.message)
-            return False
-        principal = await self._settle(verdict, connect.ticket)
-        if isinstance(principal, Refused):
-            self._turn_away(principal, request)
-            return False
-        self._welcome(principal, request, connect)
-        return True
-
-    async def _settle(self, verdict: Principal | NeedsTicket, ticket: str | None) -> Principal | Refused:
-        outcome = check_ticket(verdict, ticket)
-        if not isinstance(outcome, NeedsTicket):
-            return outcome
-        claimed = await self._house.claim(outcome.worker.spawn, ticket or "")
-        return outcome.worker if claimed.ok else wrong_ticket(claimed.reason)
-
-    def _welcome(self, principal: Principal, request: Request, connect: Connect) -> None:
-        house = self._house
-        self._principal = principal
-        self._link.limit = frame_limit(principal)
-        self._link.max_buffered = buffer_limit(principal)
-        if principal.kind is Kind.WORKER:
-            house.registry.seat_worker(self, principal)
-        self.respond(request.id, house.greeter.hello_ok(principal, connect, self.id, house.uptime_ms()))
-        house.hub.join(self, events=connect.events)
-        house.joined(self)
-        _log.debug("connected", extra={"conn": self.id, "who": principal.name, "client": connect.client.id[:64]})
-
-    def _turn_away(self, refused: Refused, request: Request | None) -> None:
-        if request is not None:
-            self.respond_error(request.id, ErrorShape(refused.code, refused.message, {"reason": refused.reason.value}))
-        self.end(refused.reason, f"{refused.message} [{refused.detail}]" if refused.detail else refused.message)
-
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _say_goodbye(self) -> None:
         if self._reason in _ABRUPT or self._reason is None:
             return
         try:
-            self._link.send_nowait(encode(Event("closed", {"reason": self._reason.value})))
+            self.link.farewell(self._reason, self._detail)
         except (LinkLost, SlowConsumer):
             return  # it does not read: it will see the end of file
 
     async def _flush(self) -> None:
         try:
-            await self._link.flush()
+            await self.link.flush()
         except LinkLost:
             return  # nobody left to tell
 
     def _leave(self) -> None:
         reason = self._reason or CloseReason.INTERNAL
-        who = self._who()
-        verdict = self._verdict
-        if not isinstance(verdict, Refused):
-            self._house.registry.leave(self, verdict.worker if isinstance(verdict, NeedsTicket) else verdict)
+        who = self._who(reason)
+        self._greeting.leave(self)
         if self._principal is not None:
             self._house.hub.leave(self)
             self._house.left(self)
@@ -307,13 +276,9 @@ class Connection:
         )
         self._house.refused(who)
 
-    def _who(self) -> Refusal:
-        code = self._reason.name if self._reason else CloseReason.INTERNAL.name
-        facts = self.facts
-        if self._principal is not None:
-            name, agent, session = self._principal.name, self._principal.agent, self._principal.session
-        else:
-            name, agent, session = f"pid {facts.pid}, uid {facts.uid}", "", ""
-        reason = self._reason.value if self._reason else ""
-        said = f"{reason}: {self._detail}" if self._detail else reason
-        return Refusal(code, said, name, self.door, facts.uid, facts.pid, agent, session)
+    def _who(self, reason: CloseReason) -> Refusal:
+        said = f"{reason.value}: {self._detail}" if self._detail else reason.value
+        who = self._principal
+        if who is None:
+            return dataclasses.replace(self._greeting.stranger(reason.name, said), door=self.door)
+        return Refusal(reason.name, said, who.name, self.door, who.uid, who.pid, who.agent, who.session)

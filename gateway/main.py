@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ from gateway.config import Resolved
 from gateway.connection import Connection
 from gateway.control import SupervisorGone, SupervisorLink, Taken
 from gateway.descriptors import read_memfd
+from gateway.greet.unix import UnixGreeting
 from gateway.handlers import HANDLERS
 from gateway.hello import Greeter
 from gateway.house import House
+from gateway.link.unix import UnixLink
 from gateway.listen.unix import UnixDoor
 from gateway.logs import set_level, start_logging
-from gateway.protocol.limits import FLOOD_CONNECTS, TICK_INTERVAL_MS
+from gateway.protocol.frames import MSGPACK
+from gateway.protocol.limits import FLOOD_CONNECTS, MAX_HELLO_BYTES, TICK_INTERVAL_MS
 from gateway.registry import Registry
 from gateway.router import Router
 from gateway.services import Services, open_services
@@ -249,7 +253,9 @@ class Gateway:
             async def converse(
                 sock: socket.socket, door: str, facts: PeerFacts, verdict: Verdict, greeted: Callable[[], None]
             ) -> None:
-                await Connection(sock, door, facts, verdict, house).serve(greeted)
+                greeting = UnixGreeting(facts, verdict, house)
+                opening = partial(UnixLink, sock, limit=MAX_HELLO_BYTES, sender=facts.pid)
+                await Connection(opening, MSGPACK, greeting, door, house).serve(greeted)
 
             async with trio.open_nursery() as accepting:
                 for name, listener in self._taken.doors.items():

@@ -21,7 +21,7 @@ from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
 from gateway.protocol.calls.row import Row
 from gateway.protocol.errors import ErrorShape, Refusal, forbidden, invalid, unavailable
-from gateway.protocol.frames import MALFORMED, Request
+from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request
 from gateway.protocol.limits import MAX_IN_FLIGHT
 from supervisor.crashpoints import crashpoint
 
@@ -40,6 +40,11 @@ class Peer(Protocol):
     @property
     def id(self) -> str:
         """Unique within this gateway's life."""
+        ...
+
+    @property
+    def codec(self) -> Codec:
+        """How its frames are written; raw parts of parameters are written the same way."""
         ...
 
     @property
@@ -130,7 +135,7 @@ class Router:
         """Answer one request, now or later. Never raises for anything a peer can send."""
         try:
             entry = self._admit(peer, request)
-            params = _decode(entry.row, request)
+            params = _decode(entry.row, request, peer.codec)
             call = Call(entry.row, request.id, params, peer, self._services, time.monotonic())
             if entry.waits:
                 _reserve(peer, request.id)
@@ -219,9 +224,9 @@ def _allowed(row: Row, principal: Principal) -> bool:
     return row.scope in granted or (row.or_scope is not None and row.or_scope in granted)
 
 
-def _decode(row: Row, request: Request) -> Any:
+def _decode(row: Row, request: Request, codec: Codec) -> Any:
     try:
-        return row.decoder.decode(request.params)
+        return (row.decoder if codec is MSGPACK else row.json_decoder).decode(request.params)
     except MALFORMED as error:
         raise invalid(f"invalid {row.name} params: {error}") from None
 

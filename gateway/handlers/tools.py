@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.protocol.calls.tools import BY_NAME, Tool, ToolsInvoke
 from gateway.protocol.errors import forbidden, invalid
-from gateway.protocol.frames import MALFORMED
+from gateway.protocol.frames import EMPTY, JSON, MALFORMED, MSGPACK, Codec
 from gateway.protocol.keys import SessionKey, parse_key
 from gateway.router import Call, Handler
 from gateway.services.tools import use
@@ -21,7 +21,9 @@ _OUTDATED = {
     "name": "taskName",
 }
 """Names `sessions_spawn` had in older OpenClaw releases, and what to write now."""
-_DECODERS = {name: msgspec.msgpack.Decoder(tool.params) for name, tool in BY_NAME.items()}
+_DECODERS = {
+    (codec.name, name): codec.decoder_of(tool.params) for codec in (MSGPACK, JSON) for name, tool in BY_NAME.items()
+}
 
 
 async def tools_invoke(call: Call) -> dict[str, Any]:
@@ -31,7 +33,8 @@ async def tools_invoke(call: Call) -> dict[str, Any]:
     if tool is None:
         raise invalid(f'unknown tool "{params.name[:64]}"; the session tools are {", ".join(sorted(BY_NAME))}')
     session = _acting(call, tool, params)
-    args = _decode(tool, params)
+    codec = call.connection.codec
+    args = _decode(tool, params, codec)
     run_id = call.services.runs.active_run(str(session)) if call.principal.bound else None
     call.services.runs.touch(run_id)
     return await use(
@@ -82,9 +85,11 @@ def _named(call: Call, text: str) -> SessionKey:
     return key
 
 
-def _decode(tool: Tool, params: ToolsInvoke) -> Any:
+def _decode(tool: Tool, params: ToolsInvoke, codec: Codec) -> Any:
+    # Left out, the arguments are the row's default: an empty map in msgpack, whatever the caller writes.
+    raw = b"{}" if codec is JSON and params.args == EMPTY else params.args
     try:
-        return _DECODERS[tool.name].decode(params.args)
+        return _DECODERS[codec.name, tool.name].decode(raw)
     except MALFORMED as error:
         text = str(error)
         outdated = _OUTDATED if tool.name == "sessions_spawn" else {}

@@ -13,7 +13,9 @@ import struct
 
 import trio
 
-from gateway.protocol.frames import Splitter, pack
+from gateway.link.base import LinkLost, OtherSender, SlowConsumer
+from gateway.protocol.errors import CloseReason
+from gateway.protocol.frames import Event, Splitter, encode, pack
 from gateway.protocol.limits import MAX_BUFFERED_BYTES, MAX_FRAMES_PER_WAKEUP
 
 _READ_BYTES = 128 * 1024
@@ -23,18 +25,6 @@ _view = memoryview(_scratch)
 
 _UCRED = struct.Struct("iII")  # struct ucred: pid is signed, uid and gid are not (4294967294 must not read as -2)
 _CREDENTIALS_SPACE = socket.CMSG_SPACE(_UCRED.size)  # no room for a descriptor: the kernel then closes those sent along
-
-
-class LinkLost(Exception):
-    """The other end is gone or the socket is broken."""
-
-
-class SlowConsumer(Exception):
-    """The other end leaves too much unread."""
-
-
-class OtherSender(Exception):
-    """A frame came from another process than the one that connected: the descriptor was handed on."""
 
 
 class UnixLink:
@@ -180,6 +170,10 @@ class UnixLink:
             except trio.ClosedResourceError as error:
                 raise LinkLost(str(error)) from error
             self._send_outbox()
+
+    def farewell(self, reason: CloseReason, detail: str) -> None:
+        """Tell why it ends, in the event `closed`; the details are for our log. Raises SlowConsumer, LinkLost."""
+        self.send_nowait(encode(Event("closed", {"reason": reason.value})))
 
     def close(self) -> None:
         """Close the socket. What has not been sent is lost; what the kernel has, the peer still reads."""

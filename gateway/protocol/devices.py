@@ -1,4 +1,4 @@
-"""Records of device pairing, as they are kept and as they travel: pending requests, paired devices, tokens, setup codes.
+"""Records of device pairing, as kept and as they travel: pending requests, paired devices, tokens, setup codes.
 
 Shapes as OpenClaw's (2026.9.6, `src/infra/device-pairing-*`): camelCase, absent fields left out, times in milliseconds
 since the epoch. Pure."""

@@ -1,10 +1,12 @@
-"""The three frames, and how bytes become one.
+"""The three frames, and how bytes become one: msgpack on the Unix doors, JSON text on the outer one.
 
 A request's parameters stay raw here: they are decoded later, and only against the type of the row they name, because a
 free tree of 25 MiB of empty maps costs seconds and gigabytes. Decoding raises `BadFrame` and nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -32,6 +34,13 @@ class Request(msgspec.Struct, tag_field="type", tag="req", frozen=True, forbid_u
     traceparent: str | None = None
 
 
+class JsonRequest(Request, tag_field="type", tag="req", frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The same as text, with what OpenClaw's clients may add; a profile is not bound to anything here."""
+
+    params: msgspec.Raw = msgspec.Raw(b"{}")
+    expected_profile_id: str | None = None
+
+
 class Response(msgspec.Struct, tag_field="type", tag="res", frozen=True, omit_defaults=True):
     """An answer. A method may answer twice (`agent`): first `accepted`, later the final."""
 
@@ -47,14 +56,18 @@ class Event(msgspec.Struct, tag_field="type", tag="event", frozen=True, omit_def
     event: str
     payload: Any = None
     seq: int | None = None
+    state_version: dict[str, int] | None = None
 
 
 Incoming = Response | Event
 
 CLOSED = "invalid request frame"
 _requests = msgspec.msgpack.Decoder(Request)
+_json_requests = msgspec.json.Decoder(JsonRequest)
 _incoming = msgspec.msgpack.Decoder(Incoming)
+_json_incoming = msgspec.json.Decoder(Incoming)
 _encoder = msgspec.msgpack.Encoder()
+_json_encoder = msgspec.json.Encoder()
 
 # msgspec signals a malformed input in five ways (libraries note: 100,000 levels raise RecursionError, not ValueError).
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, ValueError)
@@ -62,8 +75,17 @@ MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowEr
 
 def decode_request(body: bytes) -> Request:
     """The request in one msgpack body."""
+    return _request(_requests, body)
+
+
+def decode_json_request(body: bytes) -> Request:
+    """The request in one JSON text."""
+    return _request(_json_requests, body)
+
+
+def _request(decoder: Any, body: bytes) -> Request:
     try:
-        request = _requests.decode(body)
+        request: Request = decoder.decode(body)
     except MALFORMED as error:
         raise BadFrame(f"{CLOSED}: {error}") from None
     if not request.id or not request.method:
@@ -73,8 +95,17 @@ def decode_request(body: bytes) -> Request:
 
 def decode_incoming(body: bytes) -> Incoming:
     """The response or event in one msgpack body: the client's half."""
+    return _frame(_incoming, body)
+
+
+def decode_json_incoming(body: bytes) -> Incoming:
+    """The same in one JSON text."""
+    return _frame(_json_incoming, body)
+
+
+def _frame(decoder: Any, body: bytes) -> Incoming:
     try:
-        frame: Incoming = _incoming.decode(body)
+        frame: Incoming = decoder.decode(body)
     except MALFORMED as error:
         raise BadFrame(f"invalid frame from the gateway: {error}") from None
     return frame
@@ -85,23 +116,64 @@ def encode(frame: Request | Response | Event) -> bytes:
     return _encoder.encode(frame)
 
 
+def encode_json(frame: Request | Response | Event) -> bytes:
+    """One frame as JSON text, UTF-8."""
+    return _json_encoder.encode(frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How frames become bytes on one kind of door. `encode_value` packs one value, `decoder_of` makes a decoder for a
+    type; `forgiving`: a malformed frame is answered and does not end a greeted connection (OpenClaw's outer door)."""
+
+    name: str
+    decode_request: Callable[[bytes], Request]
+    decode_incoming: Callable[[bytes], Incoming]
+    encode: Callable[[Request | Response | Event], bytes]
+    encode_value: Callable[[Any], bytes]
+    decoder_of: Callable[[Any], Any]
+    forgiving: bool = False
+
+
+MSGPACK = Codec(
+    "msgpack", decode_request, decode_incoming, encode, _encoder.encode, lambda kind: msgspec.msgpack.Decoder(kind)
+)
+JSON = Codec(
+    "json", decode_json_request, decode_json_incoming, encode_json, _json_encoder.encode,
+    lambda kind: msgspec.json.Decoder(kind), forgiving=True,
+)  # fmt: skip
+
+
 class Broadcast:
-    """One event on its way to many connections: the payload is encoded once, and each connection adds its own number.
+    """One event on its way to many connections: the payload is encoded once for each codec somebody listens with, and
+    each connection adds its own number.
 
-    A body is `prefix` and the number: the number is the last value of the map, so it needs no second encoding."""
+    A body is a prefix and the number: the number is the last value of the map, so it needs no second encoding."""
 
-    __slots__ = ("name", "payload", "prefix")
+    __slots__ = ("_packed", "_text", "name", "payload", "state_version")
 
-    def __init__(self, name: str, payload: object) -> None:
+    def __init__(self, name: str, payload: object, state_version: dict[str, int] | None = None) -> None:
         self.name = name
         self.payload = payload
-        self.prefix = b"\x84" + b"".join(
-            map(_encoder.encode, ("type", "event", "event", name, "payload", payload, "seq"))
-        )
+        self.state_version = state_version
+        self._packed: bytes | None = None
+        self._text: bytes | None = None
 
-    def body(self, seq: int) -> bytes:
+    def body(self, seq: int, codec: Codec = MSGPACK) -> bytes:
         """The event as the `seq`th broadcast of one connection."""
-        return self.prefix + _encoder.encode(seq)
+        if codec is MSGPACK:
+            if self._packed is None:
+                self._packed = self._pack()
+            return self._packed + _encoder.encode(seq)
+        if self._text is None:
+            whole = encode_json(Event(self.name, self.payload, state_version=self.state_version))
+            self._text = whole[:-1] + b',"seq":'
+        return self._text + b"%d}" % seq
+
+    def _pack(self) -> bytes:
+        fields: list[object] = ["type", "event", "event", self.name, "payload", self.payload]
+        fields += ["stateVersion", self.state_version] if self.state_version is not None else []
+        return bytes([0x80 | len(fields) // 2 + 1]) + b"".join(map(_encoder.encode, [*fields, "seq"]))
 
 
 def pack(body: bytes) -> bytes:

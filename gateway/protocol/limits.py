@@ -19,6 +19,8 @@ MAX_BUFFERED_BYTES = 8 * 1024 * 1024
 """Outbound bytes one slow peer may leave unread before it is closed (`policy.maxBufferedBytes`)."""
 MAX_FRAMES_PER_WAKEUP = 64
 """Frames of one peer handled before others get their turn."""
+MAX_BAD_FRAMES = 10
+"""Malformed frames of one greeted connection that are answered where the door forgives them; one more ends it."""
 MAX_IN_FLIGHT = 256
 """Calls of one connection that may wait at once; one more is refused as UNAVAILABLE (retryable)."""
 MAX_CONNECTIONS_PER_PRINCIPAL = 64

@@ -10,7 +10,6 @@ import trio
 from gateway.auth.facts import PeerFacts
 from gateway.auth.principal import Principal, Refused
 from gateway.client import MAX_UNREAD_EVENTS, CallFailed, ConnectionLost, open_client
-from gateway.connection import Connection
 from gateway.protocol.calls.agents import OneAgent
 from gateway.protocol.errors import CloseReason
 from gateway.router import Call
@@ -61,7 +60,7 @@ async def attend(listener: socket.socket, place: Place, verdict: Principal | Ref
     while True:
         await trio.lowlevel.wait_readable(listener)
         sock = listener.accept()[0]
-        connection = Connection(sock, "operator", PeerFacts(ME, 0, 0), verdict, place.house)
+        connection = place.connection(sock, PeerFacts(ME, 0, 0), verdict)
         place.nursery.start_soon(connection.serve, lambda: None)
 
 

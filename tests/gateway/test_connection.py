@@ -131,7 +131,7 @@ async def test_silence_before_hello_ends_in_time(place, autojump_clock):
         (encode_request("1", "health"), "invalid handshake: first request must be connect"),
         (encode_request("1", "connect", {"minProtocol": 5, "maxProtocol": 9}), "protocol mismatch"),
         (encode_request("1", "connect", {"maxProtocol": 2, "minProtocol": 1}), "protocol mismatch"),
-        (encode_request("1", "connect", {"scopez": []}), "invalid request frame"),
+        (encode_request("1", "connect", {"scopes": 5}), "invalid request frame"),
     ],
 )
 async def test_who_does_not_say_hello_properly_is_not_greeted(place, data: bytes, reason: str):

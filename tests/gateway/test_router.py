@@ -12,7 +12,7 @@ from gateway.auth.principal import Principal, Refusal
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
 from gateway.protocol.errors import ErrorShape, forbidden, unavailable
-from gateway.protocol.frames import Request
+from gateway.protocol.frames import MSGPACK, Request
 from gateway.protocol.limits import MAX_IN_FLIGHT, MAX_ROW_BYTES
 from gateway.router import Call, Router
 from gateway.services import Services
@@ -23,7 +23,7 @@ class Listener:
     """A connection that keeps its answers, and runs what is started when told to."""
 
     def __init__(self, principal: Principal) -> None:
-        self.id, self.principal, self.in_flight = "c1", principal, set[str]()
+        self.id, self.principal, self.in_flight, self.codec = "c1", principal, set[str](), MSGPACK
         self.answers: list[tuple[str, object]] = []
         self.started: list[Callable[[], Awaitable[None]]] = []
 

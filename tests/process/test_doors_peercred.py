@@ -18,7 +18,8 @@ import trio
 
 from gateway.auth.facts import PeerFacts
 from gateway.auth.peercred import prepare_accepted, prepare_listener, read_peer
-from gateway.link.unix import OtherSender, UnixLink
+from gateway.link.base import OtherSender
+from gateway.link.unix import UnixLink
 from gateway.protocol.frames import pack
 from tests.support import peers
 

@@ -12,6 +12,7 @@ from gateway.handlers import HANDLERS
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
 from gateway.protocol.errors import ErrorShape
+from gateway.protocol.frames import MSGPACK
 from gateway.router import Call
 from gateway.services import Services
 from tests.support.engine import Born
@@ -32,6 +33,7 @@ class Caller:
         self.id = "c1"
         self.principal = principal
         self.in_flight: set[str] = set()
+        self.codec = MSGPACK
         self.answers: list[Any] = []
         self.events: list[tuple[str, Any]] = []
         self._services = services

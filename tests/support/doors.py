@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -17,10 +18,13 @@ from gateway.auth.decide import FULL
 from gateway.auth.facts import PeerFacts
 from gateway.auth.principal import Kind, NeedsTicket, Principal, Refusal, Verdict
 from gateway.connection import Connection
+from gateway.greet.unix import UnixGreeting
 from gateway.hello import Greeter
 from gateway.house import House
+from gateway.link.unix import UnixLink
 from gateway.protocol import scopes
-from gateway.protocol.frames import pack
+from gateway.protocol.frames import MSGPACK, pack
+from gateway.protocol.limits import MAX_HELLO_BYTES
 from gateway.registry import Registry
 from gateway.router import Handler, Router
 from gateway.services import Services
@@ -132,12 +136,17 @@ class Place:
         await trio.lowlevel.checkpoint()
         return Claimed(1, self.tickets.pop(spawn, None) == ticket, "not the one it had")
 
+    def connection(self, sock: socket.socket, facts: PeerFacts, verdict: Verdict) -> Connection:
+        """The gateway's end of a socket, as the operator's door makes it."""
+        opening = partial(UnixLink, sock, limit=MAX_HELLO_BYTES, sender=facts.pid)
+        return Connection(opening, MSGPACK, UnixGreeting(facts, verdict, self.house), "operator", self.house)
+
     def connect(self, verdict: Verdict, *, pid: int = ME) -> tuple[RawPeer, Connection]:
         """A peer about whom `verdict` was reached at the accept."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         theirs.setblocking(False)
-        connection = Connection(ours, "operator", PeerFacts(pid, 0, 0), verdict, self.house)
+        connection = self.connection(ours, PeerFacts(pid, 0, 0), verdict)
         self.nursery.start_soon(connection.serve, lambda: None)
         self.peers.append(RawPeer(theirs))
         return self.peers[-1], connection

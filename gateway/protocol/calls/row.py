@@ -41,6 +41,8 @@ class Row:
     hidden: bool = False
     or_scope: str | None = None
     decoder: msgspec.msgpack.Decoder[Any] = field(init=False, repr=False, compare=False)
+    json_decoder: msgspec.json.Decoder[Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decoder", msgspec.msgpack.Decoder(self.params))
+        object.__setattr__(self, "json_decoder", msgspec.json.Decoder(self.params))

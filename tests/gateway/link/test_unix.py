@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.link.unix import LinkLost, OtherSender, SlowConsumer, UnixLink, connect_unix
+from gateway.link.base import LinkLost, OtherSender, SlowConsumer
+from gateway.link.unix import UnixLink, connect_unix
 from gateway.protocol.frames import FrameTooLarge, pack
 
 

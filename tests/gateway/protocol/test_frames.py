@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 
 from gateway.protocol.errors import ErrorShape
 from gateway.protocol.frames import (
+    JSON,
+    MSGPACK,
     BadFrame,
+    Broadcast,
+    Codec,
     Event,
     FrameTooLarge,
     Request,
@@ -24,14 +28,14 @@ from gateway.protocol.frames import (
     pack,
 )
 
-JSON = st.recursive(
+JSON_TREE = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.text(min_size=1), st.text(min_size=1), JSON)
+@given(st.text(min_size=1), st.text(min_size=1), JSON_TREE)
 def test_a_request_comes_out_as_it_went_in(id: str, method: str, params: Any):
     request = decode_request(encode(Request(id, method, msgspec.Raw(msgspec.msgpack.encode(params)))))
     assert (request.id, request.method, msgspec.msgpack.decode(request.params)) == (id, method, params)
@@ -101,3 +105,48 @@ def test_a_header_that_announces_too_much_is_refused_before_its_body():
     assert splitter.next_body() == b"x" * 10
     with pytest.raises(FrameTooLarge, match="11 bytes, at most 10"):
         splitter.next_body()
+
+
+# --- both codecs ------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(min_size=1), st.text(min_size=1), JSON_TREE)
+def test_a_request_in_json_comes_out_as_it_went_in(id: str, method: str, params: Any):
+    frame = {"type": "req", "id": id, "method": method, "params": params}
+    request = JSON.decode_request(msgspec.json.encode(frame))
+    assert (request.id, request.method, msgspec.json.decode(request.params)) == (id, method, params)
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_no_text_breaks_the_json_decoders_otherwise_than_they_say(body: bytes):
+    for decode in (JSON.decode_request, JSON.decode_incoming):
+        try:
+            decode(body)
+        except BadFrame:
+            continue
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"[]", b"null", b'"req"', b"{", b'{"type":"req"}', b'{"type":"req","id":"","method":"health"}',
+        b'{"type":"req","id":"1","method":"health","extra":1}', b'{"type":"res","id":"1","ok":true}',
+        b'{"type":"req","id":1,"method":"health"}', b"\xff\xfe", b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_text_that_is_no_request_is_a_bad_frame(text: bytes):
+    with pytest.raises(BadFrame, match=r"^invalid request frame"):
+        JSON.decode_request(text)
+
+
+def test_what_openclaws_clients_add_to_a_request_is_passed_over():
+    text = b'{"type":"req","id":"1:x","method":"health","traceparent":"00-1","expectedProfileId":"p"}'
+    assert JSON.decode_request(text).params == msgspec.Raw(b"{}")
+
+
+@pytest.mark.parametrize("codec", [MSGPACK, JSON], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("version", [None, {"presence": 1, "health": 2}])
+def test_a_broadcast_is_the_event_with_its_number(codec: Codec, version: dict[str, int] | None):
+    broadcast = Broadcast("tick", {"text": "ä"}, version)
+    for seq in (1, 128, 2**40):
+        assert codec.decode_incoming(broadcast.body(seq, codec)) == Event("tick", {"text": "ä"}, seq, version)
