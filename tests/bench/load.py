@@ -6,7 +6,8 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ def round_trips(client: socket.socket, frames: Sequence[bytes]) -> list[float]:
     return times
 
 
-class _Flow:
-    """One connection of a closed loop: what it still has to send, and how many answers are out."""
+class Flow:
+    """One connection of a closed loop, its socket not blocking: what it still has to send, and what has come back."""
 
     def __init__(self, client: socket.socket, frames: list[bytes]) -> None:
         self.client = client
@@ -67,7 +68,13 @@ class _Flow:
         self.buffer = bytearray()
         self.unsent = b""
 
+    @property
+    def all_sent(self) -> bool:
+        """Whether every call was taken up to be sent."""
+        return self.sent == len(self.frames)
+
     def pump(self, count: int) -> None:
+        """Send so many more calls. Raises OSError when the connection is gone."""
         take = self.frames[self.sent : self.sent + count]
         self.sent += len(take)
         self.unsent += b"".join(take)
@@ -78,6 +85,7 @@ class _Flow:
                 return
 
     def answers(self) -> int:
+        """How many frames have come, now that something is there to read. Raises ConnectionError at its end."""
         data = self.client.recv(262_144)
         if not data:
             raise ConnectionError("closed in the middle of a measurement")
@@ -99,7 +107,7 @@ def closed_loop(clients: Sequence[socket.socket], frames: Sequence[bytes], windo
     flows = []
     for index, client in enumerate(clients):
         client.setblocking(False)
-        flow = _Flow(client, list(frames[index * share : (index + 1) * share]))
+        flow = Flow(client, list(frames[index * share : (index + 1) * share]))
         selector.register(client, selectors.EVENT_READ, flow)
         flows.append(flow)
     waiting = share * len(clients)
@@ -118,3 +126,67 @@ def closed_loop(clients: Sequence[socket.socket], frames: Sequence[bytes], windo
     if waiting:
         raise TimeoutError(f"{waiting} answers are missing after 60 s")
     return share * len(clients) / took
+
+
+def served_again(path: Path, count: int, end: Callable[[], None], seconds: float = 20.0) -> float:
+    """Seconds from `end()`, which ends whoever serves, until each of `count` connected clients has connected anew, been
+    greeted and had its `health` answered. Raises ConnectionRefusedError when one is turned away, TimeoutError."""
+    calls = [frame("hello", "connect", {}), frame("1", "health", {})]
+    with closing(_Clients(path)) as clients:
+        for _ in range(count):
+            clients.add(connect(path), [])
+        began = time.perf_counter()
+        end()
+        served = 0
+        while served < count:
+            if time.perf_counter() > began + seconds:
+                raise TimeoutError(f"{count - served} clients were not served within {seconds:g} s")
+            for flow in clients.readable():
+                try:
+                    done = flow.answers()
+                    served += done > 0 and flow.all_sent
+                    flow.pump(done)
+                except ConnectionError:
+                    clients.drop(flow)
+                    clients.add(clients.dial(), calls).pump(1)
+        return time.perf_counter() - began
+
+
+class _Clients:
+    """Connections to one door that are watched for answers. All end with `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._selector = selectors.DefaultSelector()
+
+    def dial(self) -> socket.socket:
+        """A new connection, not greeted. Raises ConnectionRefusedError."""
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.connect(str(self._path))
+        except OSError:
+            client.close()
+            raise
+        return client
+
+    def add(self, client: socket.socket, frames: list[bytes]) -> Flow:
+        """Watch a connection that has these calls to send."""
+        client.setblocking(False)
+        flow = Flow(client, frames)
+        self._selector.register(client, selectors.EVENT_READ, flow)
+        return flow
+
+    def drop(self, flow: Flow) -> None:
+        """Forget a connection that has ended."""
+        self._selector.unregister(flow.client)
+        flow.client.close()
+
+    def readable(self) -> list[Flow]:
+        """Those that have something to say, or have ended; none when nothing happens for a moment."""
+        return [key.data for key, _ in self._selector.select(0.1)]
+
+    def close(self) -> None:
+        """End them all."""
+        for key in list(self._selector.get_map().values()):
+            self.drop(key.data)
+        self._selector.close()
