@@ -1,7 +1,7 @@
 """`python -m tests.faults`: rounds of faults until there were enough; `--soak MINUTES`: steady work without any.
 
-Exit code 0 when nothing was violated. A round's seed is the run's and its number, and can be given alone to see that
-round again."""
+Exit code 0 when nothing was violated and, in a long run, no named point was left out. A round's seed is the run's, its
+number, and what the rounds before it owe; it can be given alone to see that round again."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import sys
 import time
 
 from tests.faults.killer import Tally
-from tests.faults.report import line_of, replay_of, table_of
+from tests.faults.report import conclusion_of, line_of, replay_of, table_of
+from tests.faults.steering import debts_of
 from tests.faults.suite import round_of_faults
 
 ROUND = 50
 EX_TERMINATED = 143
-LEAST_HITS = 5
 
 
 def main() -> int:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
-    parser.add_argument("--seed", default="", help="a run's seed, or a round's (RUN/NUMBER) to see that one again")
+    parser.add_argument("--seed", default="", help="a run's seed, or a round's, as printed, to see that one again")
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--soak", type=float, metavar="MINUTES")
     options = parser.parse_args()
@@ -41,7 +41,7 @@ def storm(seed: str, faults: int) -> int:
     whole, number, began = Tally(), 0, time.monotonic()
     while whole.total < faults and not whole.violations:
         number += 1
-        name = seed if "/" in seed else f"{seed}/{number}"
+        name = seed if "/" in seed else f"{seed}/{number}{debts_of(whole.points)}"
         started = time.monotonic()
         tally = round_of_faults(name, min(ROUND, faults - whole.total))
         print(line_of(number, name, tally, time.monotonic() - started), flush=True)
@@ -53,11 +53,9 @@ def storm(seed: str, faults: int) -> int:
         if tally.total == 0:
             break
     print("\n".join(table_of(whole)))
-    print(
-        f"\nseed {seed}: {whole.total} faults, {whole.checks} checks, {len(whole.violations)} violations, "
-        f"{time.monotonic() - began:.0f} s"
-    )
-    return 1 if whole.violations or whole.total < faults else 0
+    good, words = conclusion_of(seed, whole, faults)
+    print(f"\n{words}, {time.monotonic() - began:.0f} s")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

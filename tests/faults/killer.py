@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from supervisor.crashpoints import DELAY, DIE, POINTS, STOP
+from supervisor.crashpoints import DELAY, DIE, STOP
 from tests.faults.rig import Process, Rig, cut_connection, process, wait_gone
+from tests.faults.steering import Turns
 from tests.faults.table import Table
 
 POINT_SECONDS = 4.0
@@ -68,12 +69,12 @@ class Killer:
     unfinished."""
 
     def __init__(
-        self, rig: Rig, table: Table, rng: random.Random, tally: Tally, in_flight: Callable[[], int],
+        self, rig: Rig, table: Table, rng: random.Random, turns: Turns, tally: Tally, in_flight: Callable[[], int],
         promised: Callable[[], tuple[set[str], dict[str, str | None]]],
     ) -> None:  # fmt: skip
         self._rig, self._table, self._rng, self._tally = rig, table, rng, tally
         self._in_flight, self._promised = in_flight, promised
-        self._points = _shuffled(rng)
+        self._turns = turns
         self._deaths: dict[str, deque[float]] = {}
         self.snapshots: list[Snapshot] = []
         self.stops = 0
@@ -130,8 +131,7 @@ class Killer:
     # --- kinds of faults; each returns its name, or None when nothing came of it
 
     def _at_point(self) -> str | None:
-        point = self._points[0]
-        self._points.rotate(-1)
+        point = self._turns.take()
         action = self._rng.choices([DIE, STOP, DELAY], [8, 1, 1])[0]
         skip, millis = self._rng.randint(0, 2), self._rng.randint(20, 600)
         who = ""
@@ -274,10 +274,3 @@ class Killer:
         deadline = time.monotonic() + WORK_SECONDS
         while self._in_flight() == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
-
-
-def _shuffled(rng: random.Random) -> deque[str]:
-    """Every point, in an order of its own; taken in turn, so that each has its share."""
-    points = list(POINTS)
-    rng.shuffle(points)
-    return deque(points)

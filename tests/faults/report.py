@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from supervisor.crashpoints import POINTS
 from tests.faults.killer import Tally
+from tests.faults.steering import LEAST_HITS, short_of
 
 
 def line_of(number: int, seed: str, tally: Tally, seconds: float) -> str:
@@ -21,6 +22,17 @@ def table_of(tally: Tally) -> list[str]:
     lines += ["", "of these at named points (and orders nobody came by to obey)"]
     lines += [f"  {tally.points[point]:5}  {point}  ({tally.missed[point]})" for point in POINTS]
     return lines
+
+
+def conclusion_of(seed: str, tally: Tally, wanted: int) -> tuple[bool, str]:
+    """Whether a run was good, and its last line: nothing violated, as many faults as wanted, and in a long run every
+    named point hit often enough."""
+    short = short_of(tally.points, tally.total)
+    words = f"seed {seed}: {tally.total} faults, {tally.checks} checks, {len(tally.violations)} violations"
+    words += f", fewest hits at a point {min(tally.points[point] for point in POINTS)}"
+    if short:
+        words += f", FEWER THAN {LEAST_HITS} at {', '.join(short)}"
+    return not (tally.violations or short or tally.total < wanted), words
 
 
 def replay_of(seed: str, faults: int) -> str:

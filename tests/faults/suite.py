@@ -20,6 +20,7 @@ from tests.faults.checker import Checker
 from tests.faults.evidence import Evidence, ask, read_lines
 from tests.faults.killer import Killer, Snapshot, Tally
 from tests.faults.rig import Rig, wait_gone
+from tests.faults.steering import Turns
 from tests.faults.table import Table
 from tests.faults.workload import CALL_SECONDS, PARENTS, SENDERS, Ledger, Sender, configuration
 from tests.support.system import Answer, eventually
@@ -32,8 +33,10 @@ UNFINISHED = ("queued", "starting", "running", "waiting")
 
 
 def round_of_faults(seed: str, count: int, *, on_disk: bool = True) -> Tally:
-    """A whole round. Its system's directory is kept when something was wrong."""
+    """A whole round. Its system's directory is kept when something was wrong. Raises ValueError for a seed that is
+    none."""
     rng = random.Random(seed)
+    turns = Turns(seed, rng)
     tally = Tally()
     with Table() as table, _rig(table, tally, on_disk) as rig:
         books = rig.directory / "books"
@@ -45,7 +48,7 @@ def round_of_faults(seed: str, count: int, *, on_disk: bool = True) -> Tally:
         senders = [Sender(f"s{number}", seed, rig.operator, ledger, lambda: deadline[0]) for number in range(SENDERS)]
         for sender in senders:
             sender.start()
-        killer = Killer(rig, table, rng, tally, ledger.in_flight, lambda: _promised(ledger))
+        killer = Killer(rig, table, rng, turns, tally, ledger.in_flight, lambda: _promised(ledger))
         killer.inflict(count, time.monotonic() + count * PER_FAULT_SECONDS)
         table.cancel()
         deadline[0] = time.monotonic() + QUIET_SECONDS
