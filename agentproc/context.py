@@ -20,77 +20,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from agentproc import arguments
 from agentproc.inbox import Announce, Inbox, announce_in
 from agentproc.journal import canonical_value
+from agentproc.results import ActionFailed, Begun, Child, Finished, SendResult, SpawnRefused, ToolRefused
 from gateway.protocol.keys import main_key, parse_key
 from gateway.protocol.limits import MAX_ACTION_RESULT_BYTES
 from supervisor.crashpoints import wall_clock
+
+__all__ = [
+    "NO_REPLY", "ActionFailed", "Actions", "Announce", "Begun", "Child", "Context", "Finished", "Inbox", "SendResult",
+    "SpawnRefused", "ToolRefused",
+]  # fmt: skip
 
 T = TypeVar("T")
 
 MAX_ERROR_CHARS = 2000
 NO_REPLY = "NO_REPLY"
 """A reply that is exactly this is kept in the transcript and announced to nobody."""
-
-
-class ToolRefused(Exception):
-    """A tool call was refused. `code` is the gateway's word, the text says why and what would allow it."""
-
-    def __init__(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.details = dict(details or {})
-
-
-class SpawnRefused(Exception):
-    """No sub-agent was started. `status` is forbidden (a limit or a policy, named in the text) or error."""
-
-    def __init__(self, status: str, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """A sub-agent at work. Its result comes as an announce with the same `run_id`."""
-
-    session_key: str
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class SendResult:
-    """What became of a message to another session.
-
-    `status` is ok (`reply` is the answer), accepted (it is on its way; no answer within the time), no_reply, timeout,
-    error or forbidden (`error` says why)."""
-
-    status: str
-    reply: str | None = None
-    run_id: str | None = None
-    session_key: str | None = None
-    error: str | None = None
-
-
-class ActionFailed(Exception):
-    """An action of `ctx.once` failed in an earlier attempt of this run and must not be repeated; the text is its
-    error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """An action as the gateway knows it. `state`: intent (do it now), done (`result` is its result), failed (`result`
-    is the error's text)."""
-
-    call: str
-    name: str
-    effect: str
-    state: str
-    result: Any = None
 
 
 class Actions(Protocol):
@@ -244,15 +193,15 @@ class Context:
 
     async def wait_children(
         self, children: Iterable[Child] | None = None, *, timeout: float = 30  # noqa: ASYNC109  (the tool's parameter)
-    ) -> list[Announce]:  # fmt: skip
-        """Wait until one of `children` (at most 32; any child when none is named) has finished and take what finished.
-        A result taken here is not announced any more. Empty when nothing finished within `timeout` seconds (at most
-        60). Raises ToolRefused."""
+    ) -> Finished:  # fmt: skip
+        """Wait until one of `children` (at most 32; any child when none is named) has finished and take what finished:
+        a list of announces, which are not announced any more, and in its `pending` how many of them still go on. Empty
+        when nothing finished within `timeout` seconds (at most 60). Raises ToolRefused."""
         args: dict[str, Any] = {"action": "wait", "timeoutSeconds": timeout}
         if children is not None:
             args["taskIds"] = [child.run_id for child in children]
         result = _answered(await self.invoke("subagents", args))
-        return [_finished(row) for row in result.get("results") or ()]
+        return Finished([_finished(row) for row in result.get("results") or ()], int(result.get("pending") or 0))
 
     @asynccontextmanager
     async def steer(self) -> AsyncIterator[Inbox]:
@@ -276,19 +225,39 @@ class Context:
         done again. An unsafe action that raised is not tried again either: a later attempt gets ActionFailed.
         Actions of the same name are told apart by their order. Raises what the action raises; ToolRefused when the
         gateway does not take note, and then nothing was done."""
-        begun = await self._actions.begin(name, effect)
+        begun = await self.begin(name, effect=effect)
         if begun.state == "done":
             known: T = begun.result
             return known
+        try:
+            result = await action()
+        except Exception as error:
+            await self.settle_failed(begun, f"{type(error).__name__}: {error}")
+            raise
+        return await self.settle(begun, result)
+
+    async def begin(self, name: str, *, effect: str = "unsafe") -> Begun:
+        """The first half of `once`, for a runtime whose turns are programs. Unless `state` is done, the action is to be
+        done now and then told by `settle` or `settle_failed`. Raises ActionFailed, ToolRefused."""
+        begun = await self._actions.begin(name, effect)
         if begun.state == "failed":
             raise ActionFailed(str(begun.result))
+        return begun
+
+    async def settle(self, begun: Begun, result: T) -> T:
+        """The action is done; its result as JSON has it. Raises TypeError or ValueError for a result that cannot be
+        kept: then the action has failed."""
         try:
-            result: T = canonical_value(await action(), MAX_ACTION_RESULT_BYTES)
-        except Exception as error:
-            await self._actions.settle(begun, "failed", f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS])
+            kept = canonical_value(result, MAX_ACTION_RESULT_BYTES)
+        except (TypeError, ValueError) as error:
+            await self.settle_failed(begun, f"{type(error).__name__}: {error}")
             raise
-        await self._actions.settle(begun, "done", result)
-        return result
+        await self._actions.settle(begun, "done", kept)
+        return kept
+
+    async def settle_failed(self, begun: Begun, error: str) -> None:
+        """The action did not work out."""
+        await self._actions.settle(begun, "failed", error[:MAX_ERROR_CHARS])
 
     async def wait_time_is_short(self) -> None:
         """Wait until a fifth of the turn's time is left, or 30 seconds, whichever is less. Never returns without a

@@ -97,13 +97,18 @@ class Inbox:
         """The next message, or None when there is none yet."""
         return self._waiting.popleft() if self._waiting else None
 
+    async def peek(self) -> Message:
+        """The next message, left where it is: it stays unread until it is taken."""
+        while not self._waiting:
+            if self._arrived.is_set():
+                self._arrived = trio.Event()
+            await self._arrived.wait()
+        return self._waiting[0]
+
     async def get(self, seconds: float = math.inf) -> Message | None:
         """The next message; None when `seconds` pass without one."""
         with trio.move_on_after(seconds):
-            while not self._waiting:
-                if self._arrived.is_set():
-                    self._arrived = trio.Event()
-                await self._arrived.wait()
+            await self.peek()
         return self.get_nowait()
 
     def __aiter__(self) -> Inbox:

@@ -19,7 +19,7 @@ from agentproc.context import Context
 from agentproc.failure import cut
 from agentproc.runtimes.base import TurnFailed, TurnTimedOut
 from agentproc.runtimes.jsonl import Conversation
-from agentproc.runtimes.process import READ_BYTES, Program, open_program
+from agentproc.runtimes.process import Program, open_program
 
 DEFAULT_OUTPUT_BYTES = 768 * 1024
 TAIL_CHARS = 1500
@@ -71,18 +71,19 @@ class CommandRuntime:
 
     async def _converse(self, ctx: Context, program: Program) -> tuple[str | None, int]:
         """What it answered and its exit code."""
-        if self.protocol == "jsonl":
-            reply = await Conversation(ctx, program, self.output_bytes).hold()
-        else:
-            reply = await self._exchange_text(ctx, program)
-        return reply, await program.wait()
+        if self.protocol != "jsonl":
+            return await self._exchange_text(ctx, program), await program.wait()
+        conversation = Conversation(ctx, program, self.output_bytes)
+        reply, code = await conversation.hold(), await program.wait()
+        if code == 0 and conversation.unsettled:
+            raise TurnFailed(f'{self.argv[0]} ended without saying how "{conversation.unsettled[0]}" ended')
+        return reply, code
 
     async def _exchange_text(self, ctx: Context, program: Program) -> str | None:
         output = bytearray()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed, program, ctx.message.encode())
-            nursery.start_soon(program.end_after_exit, nursery.cancel_scope)
-            while len(output) <= self.output_bytes and (chunk := await program.stdout.receive_some(READ_BYTES)):
+            while len(output) <= self.output_bytes and (chunk := await program.read()):
                 output += chunk
             nursery.cancel_scope.cancel()
         if len(output) > self.output_bytes:

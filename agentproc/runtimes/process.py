@@ -18,7 +18,9 @@ from agentproc.runtimes.base import TurnFailed
 
 TAIL_BYTES = 2048
 LINGER_SECONDS = 0.5
-"""How long what a finished program left running in the background may still write to its output."""
+"""How long in all we wait for what a finished program left running in the background to write to its output."""
+LINGER_STEP = LINGER_SECONDS / 1000
+"""What each such read costs of it at least, so that a flood ends too; what the program itself wrote is a few reads."""
 READ_BYTES = 65536
 
 
@@ -33,6 +35,9 @@ class Program:
         self.stdout = trio.lowlevel.FdStream(_taken(process.stdout))
         self._stderr = trio.lowlevel.FdStream(_taken(process.stderr))
         self._tail = b""
+        self._ended = trio.Event()
+        self._reading = trio.CancelScope()
+        self._linger = LINGER_SECONDS
 
     @property
     def pid(self) -> int:
@@ -46,8 +51,31 @@ class Program:
 
     async def wait(self) -> int:
         """Its exit code, negative for a signal."""
-        await trio.lowlevel.wait_readable(self._pidfd)
+        await self._ended.wait()
         return self._process.wait()
+
+    async def read(self) -> bytes:
+        """The next of its output; empty when there is no more.
+
+        What it left in the background may hold its output open for ever, so once the program is done there is a limit
+        to waiting (not to what is done between reads: what the program wrote is read to the end)."""
+        if self._linger <= 0:
+            return b""
+        chunk = b""
+        with trio.CancelScope() as self._reading:
+            if self._ended.is_set():
+                self._reading.deadline = trio.current_time() + self._linger
+            chunk = await self.stdout.receive_some(READ_BYTES)
+        if self._ended.is_set():
+            left = self._reading.deadline - trio.current_time()
+            self._linger = min(left, self._linger - LINGER_STEP)
+        return chunk
+
+    async def watch(self) -> None:
+        """Notice its end; runs beside everything else."""
+        await trio.lowlevel.wait_readable(self._pidfd)
+        self._ended.set()
+        self._reading.deadline = trio.current_time() + self._linger
 
     async def copy_stderr(self) -> None:
         """Pass on what it writes to its standard error, which is the log, and remember the end of it."""
@@ -56,12 +84,6 @@ class Program:
             with suppress(OSError):  # a log that is gone is no reason to fail a turn
                 # To the log pipe of the supervisor, which reads without ever waiting; so this does not wait either.
                 os.write(2, chunk)
-
-    async def end_after_exit(self, reading: trio.CancelScope) -> None:
-        """Give `reading` LINGER_SECONDS once the program is done: what it left in the background may hold its output
-        open for ever."""
-        await self.wait()
-        reading.deadline = trio.current_time() + LINGER_SECONDS
 
     async def close(self) -> None:
         """Kill it and all it started; nothing of it is left afterwards."""
@@ -94,6 +116,7 @@ async def open_program(argv: Sequence[str], *, cwd: str | None, env: Mapping[str
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(program.copy_stderr)
+            nursery.start_soon(program.watch)
             yield program
             nursery.cancel_scope.deadline = trio.current_time() + LINGER_SECONDS
     finally:

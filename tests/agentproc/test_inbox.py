@@ -26,6 +26,15 @@ async def test_messages_are_taken_in_order_each_once_however_often_they_come():
     assert inbox.get_nowait() is None
 
 
+async def test_a_message_looked_at_is_unread_until_it_is_taken():
+    inbox = Inbox()
+    inbox.put(mail(1))
+    assert [await inbox.peek(), await inbox.peek()] == [mail(1), mail(1)]
+    assert inbox.unread() == [1]
+    assert inbox.get_nowait() == mail(1)
+    assert inbox.unread() == []
+
+
 async def test_a_waiting_turn_wakes_when_a_message_comes(autojump_clock):
     inbox = Inbox()
     async with trio.open_nursery() as nursery:

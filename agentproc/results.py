@@ -1,0 +1,74 @@
+"""What the methods of an agent's context return and raise, as an agent's author sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentproc.inbox import Announce
+
+
+class ToolRefused(Exception):
+    """A tool call was refused. `code` is the gateway's word, the text says why and what would allow it."""
+
+    def __init__(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = dict(details or {})
+
+
+class SpawnRefused(Exception):
+    """No sub-agent was started. `status` is forbidden (a limit or a policy, named in the text) or error."""
+
+    def __init__(self, status: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A sub-agent at work. Its result comes as an announce with the same `run_id`."""
+
+    session_key: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What became of a message to another session.
+
+    `status` is ok (`reply` is the answer), accepted (it is on its way; no answer within the time), no_reply, timeout,
+    error or forbidden (`error` says why)."""
+
+    status: str
+    reply: str | None = None
+    run_id: str | None = None
+    session_key: str | None = None
+    error: str | None = None
+
+
+class Finished(list[Announce]):
+    """Finished sub-agents whose results were taken: a list of announces. `pending` counts those asked about that still
+    went on then (all children of the session when none was named)."""
+
+    def __init__(self, announces: Iterable[Announce] = (), pending: int = 0) -> None:
+        super().__init__(announces)
+        self.pending = pending
+
+
+class ActionFailed(Exception):
+    """An action of `ctx.once` failed in an earlier attempt of this run and must not be repeated; the text is its
+    error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An action as the gateway knows it. `state`: intent (do it now), done (`result` is its result), failed (`result`
+    is the error's text)."""
+
+    call: str
+    name: str
+    effect: str
+    state: str
+    result: Any = None
