@@ -136,6 +136,7 @@ class Router:
         try:
             entry = self._admit(peer, request)
             params = _decode(entry.row, request, peer.codec)
+            self._check_words(entry, peer.principal, params)
             call = Call(entry.row, request.id, params, peer, self._services, time.monotonic())
             if entry.waits:
                 _reserve(peer, request.id)
@@ -173,6 +174,11 @@ class Router:
             raise invalid(f"{request.method}: parameters of {size} bytes, at most {entry.row.max_bytes} are allowed")
         return entry
 
+    def _check_words(self, entry: _Entry, principal: Principal, params: Any) -> None:
+        """What a call says may need more than what its name does."""
+        if entry.row.scope_for is not None and not principal.may(needed := entry.row.scope_for(params)):
+            raise _missing(needed, [needed], principal)
+
     def _denial(self, entry: _Entry | None, principal: Principal, method: str) -> Refusal:
         if entry is None and principal.may(scopes.ADMIN):
             near = difflib.get_close_matches(method, self._entries, n=3)
@@ -181,13 +187,7 @@ class Router:
         # An unknown method answers as one nobody but an administrator may call, so that names cannot be probed.
         needed = entry.row.scope if entry else scopes.ADMIN
         enough = [needed, *([entry.row.or_scope] if entry and entry.row.or_scope else [])]
-        subject = (
-            f"; {principal.name} acts as its session and may only use the session tools" if principal.bound else ""
-        )
-        return forbidden(
-            f"missing scope: {needed}{subject}",
-            code="MISSING_SCOPE", missingScope=needed, requiredScopes=enough, principal=principal.name,
-        )  # fmt: skip
+        return _missing(needed, enough, principal)
 
     def _refuse(self, peer: Peer, method: str, id: str, refusal: Refusal) -> None:
         shape = refusal.shape
@@ -204,6 +204,14 @@ class Router:
             extra={"method": method, "reference": reference, "who": peer.principal.name},
         )  # fmt: skip
         peer.respond_error(id, unavailable(f"internal error (reference {reference})").shape)
+
+
+def _missing(needed: str, enough: list[str], principal: Principal) -> Refusal:
+    subject = f"; {principal.name} acts as its session and may only use the session tools" if principal.bound else ""
+    return forbidden(
+        f"missing scope: {needed}{subject}",
+        code="MISSING_SCOPE", missingScope=needed, requiredScopes=enough, principal=principal.name,
+    )  # fmt: skip
 
 
 def note_of(who: Principal, code: str, message: str, *, method: str = "", detail: str = "") -> RefusalNote:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -21,6 +22,20 @@ class Result(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
     """Base of every result type."""
 
 
+Inert = msgspec.Raw
+"""The type of a parameter that OpenClaw's clients may send and nothing is done with: never decoded, so that it may be
+anything and costs nothing."""
+ABSENT = msgspec.Raw(b"")
+"""An inert parameter that was not sent."""
+
+
+def given(params: Params) -> list[str]:
+    """The names, as on the wire, of the inert parameters a caller sent."""
+    names = zip(params.__struct_fields__, params.__struct_encode_fields__, strict=True)
+    values = ((shown, getattr(params, name)) for name, shown in names)
+    return [shown for shown, value in values if isinstance(value, msgspec.Raw) and memoryview(value).nbytes]
+
+
 class Nothing(Params, frozen=True):
     """A method without parameters."""
 
@@ -29,7 +44,7 @@ class Nothing(Params, frozen=True):
 class Row:
     """One method. `scope` is a word of `protocol.scopes`, `or_scope` another that is enough as well; `max_bytes`
     bounds the parameters; `waits` marks a call that may take long by design, so that it does not count as a slow
-    one."""
+    one. `scope_for`: the scope a call needs with these parameters, where they decide; `scope` is the least of them."""
 
     name: str
     scope: str
@@ -40,6 +55,7 @@ class Row:
     waits: bool = False
     hidden: bool = False
     or_scope: str | None = None
+    scope_for: Callable[[Any], str] | None = None
     decoder: msgspec.msgpack.Decoder[Any] = field(init=False, repr=False, compare=False)
     json_decoder: msgspec.json.Decoder[Any] = field(init=False, repr=False, compare=False)
 
