@@ -27,7 +27,7 @@ MAX_LISTED_CHILDREN = 1000
 MAX_ID_CHARS = 256
 STOP_GRACE_SECONDS = 4.0
 
-_COPIED = [name.name for name in dataclasses.fields(RunSnapshot) if name.name in RunRecord.__slots__]
+_COPIED = [name.name for name in dataclasses.fields(RunSnapshot) if name.name in RunRecord.__struct_fields__]
 
 
 def snapshot_of(run: RunRecord, state: str | None = None) -> RunSnapshot:
@@ -60,8 +60,10 @@ class Runs:
                 f"the system is stopping ({engine.draining}); send again with the same idempotency key", 1000
             )
         message = self._with_limit(message)
-        now = engine.clock()
-        return await engine.commit(lambda db: admission.accept(db, message, now))
+        outcome: Outcome[Accepted] = await self._database.write_together(
+            admission.accept_all, (message, engine.clock()), then=lambda done: engine.apply(done.changes)
+        )
+        return outcome.value
 
     def _with_limit(self, message: NewMessage) -> NewMessage:
         settings, agent = self._engine.settings, message.session_key.split(":")[1].lower()

@@ -19,7 +19,7 @@ from gateway.store import backup
 from gateway.store.examine import APPLICATION_ID, check, log_of, look
 from gateway.store.faults import EpochLost, Unwilling, damaged, is_damage, refusal_of, room
 from gateway.store.migrate import migrate, migrations
-from gateway.store.writer import Batch, Entry, Writer
+from gateway.store.writer import Batch, Entry, Step, Writer
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
@@ -171,11 +171,12 @@ class Database:
         self._reader = connect(path, read_only=True)
         self._slow = trio.CapacityLimiter(SLOW_READERS)
         self._copying = trio.Lock()
-        token = trio.lowlevel.current_trio_token()
+        self._gathered: list[Entry] = []
+        self._token = trio.lowlevel.current_trio_token()
 
         def deliver(batch: Batch) -> None:
             with contextlib.suppress(trio.RunFinishedError):  # the loop ended first: nobody is left to be told
-                token.run_sync_soon(self._settle, batch)
+                self._token.run_sync_soon(self._settle, batch)
 
         self._writer = Writer(connection, path, epoch, deliver, "pg-database")
 
@@ -185,19 +186,27 @@ class Database:
         `then(result)` runs in the loop, in commit order and before anybody hears, even if the caller was cancelled:
         memory kept there never disagrees with the disk. Raises what `job` raised, Refusal (disk full, …), or
         EpochLost."""
+        result: T = await self._wait_for(Entry(job, then=then))
+        return result
+
+    async def write_together(self, step: Step, item: Any, *, then: Callable[[Any], None] | None = None) -> Any:
+        """Like `write`, for what many do at once: items of one step that wait together are handed to it together,
+        `step(connection, items)`, in order. It returns the result of each, or the exception to be raised here."""
+        return await self._wait_for(Entry(item, step=step, then=then))
+
+    async def _wait_for(self, entry: Entry) -> Any:
         done = trio.Event()
-        entry = Entry(job, then=then, settle=done.set)
-        self._writer.put(entry)
+        entry.settle = done.set
+        self._put(entry)
         await done.wait()
         if entry.error is not None:
             raise entry.error
-        result: T = entry.result
-        return result
+        return entry.result
 
     def post(self, job: Job[T], *, then: Callable[[T], None] | None = None, lazy: bool = False) -> None:
         """Like `write`, without waiting; a failure is logged. `lazy`: may ride in another batch, at most 50 ms
         later."""
-        self._writer.put(Entry(job, lazy=lazy, then=then))
+        self._put(Entry(job, lazy=lazy, then=then))
 
     def read(self, job: Job[T]) -> T:
         """A short read by index, in the loop. It sees everything whose `then` has run. Raises Refusal when the file
@@ -246,8 +255,20 @@ class Database:
             told["backup"] = {"copied": self.backup.copied, "total": self.backup.total}
         return told
 
+    def _put(self, entry: Entry) -> None:
+        """Queue for the writer what this turn of the loop brings, all at once: it would wake for the first one, and
+        the two threads would take Python's lock from each other at every step."""
+        self._gathered.append(entry)
+        if len(self._gathered) == 1:
+            self._token.run_sync_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        self._writer.put(gathered)
+
     def close(self) -> None:
         """Finish queued writes, checkpoint, close. Blocks; `open_database` calls it in a thread."""
+        self._hand_over()
         self._reader.close()  # before the last checkpoint, which waits for readers
         self._writer.stop()
 

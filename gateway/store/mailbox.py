@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
+
+from gateway.store import many
 
 NEW, TAKEN, DONE, CONSUMED, DEAD, DROPPED = "new", "taken", "done", "consumed", "dead", "dropped"
 OPEN = (NEW, TAKEN, DEAD)
 
 
-@dataclass(frozen=True, slots=True)
-class MailRecord:
+class MailRecord(msgspec.Struct, frozen=True):
     """One message. `run` is its own run's id, `taken_by` the run that reads it in place of that one."""
 
     id: int
@@ -25,7 +28,8 @@ class MailRecord:
     created_at: float
 
 
-_SELECT = "SELECT id, run, session, state, taken_by, text, provenance, created_at FROM mailbox"
+_COLUMNS = ", ".join(MailRecord.__struct_fields__)
+_SELECT = f"SELECT {_COLUMNS} FROM mailbox"
 
 
 def _record(row: tuple[Any, ...]) -> MailRecord:
@@ -47,9 +51,27 @@ def insert(
     row = db.execute(
         "INSERT INTO mailbox (run, session, state, taken_by, text, provenance, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
-        (run, session, state, taken_by, text, json.dumps(provenance, separators=(",", ":")), at),
+        (run, session, state, taken_by, text, _packed(provenance), at),
     ).fetchone()
     return MailRecord(row[0], run, session, state, taken_by, text, provenance, at)
+
+
+def insert_many(db: sqlite3.Connection, records: Sequence[MailRecord]) -> None:
+    """New rows, with all their columns; `id` goes on from `newest_id`."""
+    rows = [
+        (one.id, one.run, one.session, one.state, one.taken_by, one.text, _packed(one.provenance), one.created_at)
+        for one in records
+    ]
+    many.insert(db, "mailbox", _COLUMNS, rows)
+
+
+def newest_id(db: sqlite3.Connection) -> int:
+    """The number of the message accepted last, of those there are."""
+    return int(db.execute("SELECT coalesce(max(id), 0) FROM mailbox").fetchone()[0])
+
+
+def _packed(provenance: dict[str, Any]) -> str:
+    return msgspec.json.encode(provenance).decode()
 
 
 def of_run(db: sqlite3.Connection, run: str) -> MailRecord | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+from gateway.store import many
+
+
+class RunRecord(msgspec.Struct, frozen=True):
     """One row. Fields are the columns, in their order."""
 
     seq: int
@@ -28,25 +31,25 @@ class RunRecord:
     task_name: str | None
     announces: int
     created_at: float
-    started_at: float | None
-    ended_at: float | None
-    timeout_s: int | None
-    deadline_at: float | None
-    spawn: str | None
-    worker_pid: int | None
-    worker_start: int | None
-    steering: int
-    text: str | None
-    error: str | None
-    stop_reason: str | None
-    digest: str
-    attempts_allowed: int | None
-    taken_at: float | None
+    started_at: float | None = None
+    ended_at: float | None = None
+    timeout_s: int | None = None
+    deadline_at: float | None = None
+    spawn: str | None = None
+    worker_pid: int | None = None
+    worker_start: int | None = None
+    steering: int = 0
+    text: str | None = None
+    error: str | None = None
+    stop_reason: str | None = None
+    digest: str = ""
+    attempts_allowed: int | None = None
+    taken_at: float | None = None
 
 
 PREVIEW_CHARS = 2000
 """Of a run's text where many runs are listed: a thousand whole texts could be a gigabyte."""
-COLUMNS = ", ".join(field.name for field in fields(RunRecord))
+COLUMNS = ", ".join(RunRecord.__struct_fields__)
 _SELECT = f"SELECT {COLUMNS} FROM runs"
 _PREVIEW = _SELECT.replace(" text,", f" substr(text, 1, {PREVIEW_CHARS}),")
 
@@ -54,6 +57,16 @@ _PREVIEW = _SELECT.replace(" text,", f" substr(text, 1, {PREVIEW_CHARS}),")
 def get(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
     row = db.execute(f"{_SELECT} WHERE id = ?", (run_id,)).fetchone()
     return RunRecord(*row) if row else None
+
+
+def get_many(db: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+    """Those of these runs that there are, by id."""
+    return {row[1]: RunRecord(*row) for row in many.select(db, f"{_SELECT} WHERE id IN ({{}})", run_ids)}
+
+
+def insert_many(db: sqlite3.Connection, records: Sequence[RunRecord]) -> None:
+    """New rows, with all their columns; `seq` goes on from `newest_seq`."""
+    many.insert(db, "runs", COLUMNS, [msgspec.structs.astuple(record) for record in records])
 
 
 def insert(db: sqlite3.Connection, **values: Any) -> RunRecord:
@@ -128,9 +141,10 @@ def count_unfinished_children(db: sqlite3.Connection, session: str) -> int:
     return int(db.execute(sql, (session,)).fetchone()[0])
 
 
-def count_unfinished(db: sqlite3.Connection, session: str) -> int:
-    (count,) = db.execute("SELECT count(*) FROM runs WHERE session = ? AND ended_at IS NULL", (session,)).fetchone()
-    return int(count)
+def count_unfinished(db: sqlite3.Connection, sessions: Sequence[str]) -> dict[str, int]:
+    """How many there are of each of these sessions that has any."""
+    sql = "SELECT session, count(*) FROM runs WHERE session IN ({}) AND ended_at IS NULL GROUP BY session"
+    return dict(many.select(db, sql, sessions))
 
 
 def page(db: sqlite3.Connection, filters: dict[str, Any], limit: int, offset: int) -> list[RunRecord]:

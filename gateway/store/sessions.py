@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class SessionRecord:
+from gateway.store import many
+
+
+class SessionRecord(msgspec.Struct, frozen=True):
     """One row. Fields are the columns, in their order."""
 
     key: str
@@ -20,19 +22,18 @@ class SessionRecord:
     status: str
     created_at: float
     updated_at: float
-    label: str | None
-    task_name: str | None
-    spawned_by: str | None
-    spawn_depth: int
-    cleanup: str
-    last_run: str | None
-    last_error: str | None
-    messages: int
-    bytes: int
+    label: str | None = None
+    task_name: str | None = None
+    spawned_by: str | None = None
+    spawn_depth: int = 0
+    cleanup: str = "keep"
+    last_run: str | None = None
+    last_error: str | None = None
+    messages: int = 0
+    bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One entry of a transcript."""
 
     session: str
@@ -45,7 +46,7 @@ class Message:
     stop_reason: str | None
 
 
-COLUMNS = ", ".join(field.name for field in fields(SessionRecord))
+COLUMNS = ", ".join(SessionRecord.__struct_fields__)
 _SELECT = f"SELECT {COLUMNS} FROM sessions"
 
 
@@ -58,17 +59,26 @@ def get(db: sqlite3.Connection, key: str) -> SessionRecord | None:
     return SessionRecord(*row) if row else None
 
 
-def insert(db: sqlite3.Connection, **values: Any) -> None:
-    """A new row; columns that are not given have their defaults."""
-    names = ", ".join(values)
-    marks = ", ".join("?" * len(values))
-    db.execute(f"INSERT INTO sessions ({names}) VALUES ({marks})", tuple(values.values()))
+def get_many(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, SessionRecord]:
+    """Those of these sessions that there are, by key."""
+    return {row[0]: SessionRecord(*row) for row in many.select(db, f"{_SELECT} WHERE key IN ({{}})", keys)}
+
+
+def insert(db: sqlite3.Connection, record: SessionRecord) -> None:
+    """A new row."""
+    many.insert(db, "sessions", COLUMNS, [msgspec.structs.astuple(record)])
 
 
 def update(db: sqlite3.Connection, key: str, **values: Any) -> None:
     """Change columns; a session that is gone stays gone."""
     settings = ", ".join(f"{name} = ?" for name in values)
     db.execute(f"UPDATE sessions SET {settings} WHERE key = ?", (*values.values(), key))
+
+
+def touch(db: sqlite3.Connection, keys: Sequence[str], at: float) -> None:
+    """Something happened in these sessions."""
+    for part in many.parts(keys):
+        db.execute(f"UPDATE sessions SET updated_at = ? WHERE key IN ({many.marks(len(part))})", (at, *part))
 
 
 def find(db: sqlite3.Connection, filters: dict[str, Any], limit: int) -> list[SessionRecord]:

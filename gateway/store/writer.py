@@ -11,8 +11,10 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from gateway.store.faults import EpochLost, refusal_of, told_by_the_system
 from supervisor.crashpoints import crashpoint
 
 MAX_BATCH = 256
-"""Jobs in one transaction: enough to amortise the flush (28 times measured), few enough that nobody waits long."""
+"""A transaction takes no more jobs when it has so many: enough to amortise the flush (28 times measured), few enough
+that nobody waits long."""
 LAZY_SECONDS = 0.05
 """How long a batch of nothing but lazy jobs may wait for company."""
 IDLE_SECONDS = 1.0
@@ -30,13 +33,18 @@ IDLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
+Step = Callable[[sqlite3.Connection, list[Any]], list[Any]]
+"""Does one thing for many items; returns for each its result, or the exception that says why nothing of it was done."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One job and what became of it. `lazy`: its loss in a crash would be acceptable, so it need not cause a flush of
-    its own."""
+    its own. With a `step`, the job is an item for it: neighbours of one step are done together."""
 
-    job: Callable[[sqlite3.Connection], Any]
+    job: Any
     lazy: bool = False
+    step: Step | None = None
     then: Callable[[Any], None] | None = None
     settle: Callable[[], None] | None = None
     result: Any = None
@@ -64,14 +72,15 @@ class Writer:
         self._deliver = deliver
         self._trouble = False
         self._log_filled = True
-        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Entry] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, entry: Entry) -> None:
-        """Queue a job; never waits. The queue is bounded by its users: each awaits its job, or is one of a bounded
-        number of runs."""
-        self._queue.put(entry)
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Queue jobs, which are then done in one transaction, MAX_BATCH at a time; never waits. The queue is bounded by
+        its users: each awaits its job, or is one of a bounded number of runs."""
+        for start in range(0, len(entries), MAX_BATCH):
+            self._queue.put([*entries[start : start + MAX_BATCH]])
 
     def stop(self) -> None:
         """Do what is queued, checkpoint, close the connection and end; returns when that is done."""
@@ -100,12 +109,12 @@ class Writer:
         deadline: float | None = None
         while len(entries) < MAX_BATCH:
             try:
-                entry = self._queue.get(timeout=self._patience(entries, deadline))
+                more = self._queue.get(timeout=self._patience(entries, deadline))
             except queue.Empty:
                 break
-            if entry is None:
+            if more is None:
                 return entries, True
-            entries.append(entry)
+            entries += more
             deadline = deadline or time.monotonic() + LAZY_SECONDS
         return entries, False
 
@@ -144,8 +153,12 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute("SELECT epoch FROM meta").fetchone() != (self._epoch,):
                 raise EpochLost(f"a newer gateway has opened the database; this one was epoch {self._epoch}")
-            for entry in entries:
-                self._do_one(entry)
+            for step, found in groupby(entries, attrgetter("step")):
+                if step is None:
+                    for entry in found:
+                        self._do_one(entry, entry.job)
+                else:
+                    self._do_together(step, [*found])
             crashpoint("gateway.commit.before")
             connection.execute("COMMIT")
             crashpoint("gateway.commit.after")
@@ -159,11 +172,26 @@ class Writer:
             return told
         return None
 
-    def _do_one(self, entry: Entry) -> None:
+    def _do_together(self, step: Step, entries: list[Entry]) -> None:
+        together = Entry([entry.job for entry in entries])
+        self._do_one(together, lambda db: step(db, together.job))
+        if together.error is not None and len(entries) > 1:  # one of them is at fault, and nobody else shall suffer
+            for entry in entries:
+                self._do_together(step, [entry])
+            return
+        results = together.result if together.error is None else [together.error]
+        for entry, result in zip(entries, results, strict=True):
+            if isinstance(result, Exception):
+                entry.error = result
+            else:
+                entry.result = result
+
+    def _do_one(self, entry: Entry, job: Callable[[sqlite3.Connection], Any]) -> None:
+        """Run a job so that all of it is done or nothing. Raises when the whole batch has failed."""
         connection = self._connection
         connection.execute("SAVEPOINT job")
         try:
-            entry.result = entry.job(connection)
+            entry.result = job(connection)
         except sqlite3.Error as error:
             # A full disk ends the whole transaction, not only the savepoint: then the batch fails as one.
             if refusal_of(error) is not None or not connection.in_transaction:
