@@ -41,6 +41,14 @@ PURE_MODULES = (
     "gateway.services.lanes",
     "gateway.services.policy",
     "gateway.auth.decide",
+    "gateway.auth.asking",
+    "gateway.auth.origin",
+    "gateway.auth.outer",
+    "gateway.auth.picture",
+    "gateway.auth.proof",
+    "gateway.auth.proxies",
+    "gateway.auth.ratelimit",
+    "gateway.auth.secrets",
 )
 PURE_PACKAGES = ("gateway.protocol",)
 
