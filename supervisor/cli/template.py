@@ -50,6 +50,11 @@ runtime = { type = "python", entry = "agentproc.builtin.scout:turn" }
 # Which sessions an agent sees: self, tree (and what it started), agent, all.
 # visibility = "all"
 
+# [tools.subagents.tools]
+# Which session tools sub-agents have: what is given back to them, and what is taken from them, which outranks it.
+# allow = []
+# deny = []
+
 [supervisor]
 # heartbeatSeconds = 5
 # stopSeconds = 8

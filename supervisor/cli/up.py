@@ -36,10 +36,11 @@ READY = b"ready\n"
 def up(run: Invocation, wait: bool, settings: tuple[str, ...]) -> None:
     """Start the system in the foreground. SIGTERM or Ctrl-C stops it, SIGHUP reads the configuration again.
 
-    --json prints one document when the system is ready: {ready, pid, runtimeDir, stateDir, operatorSocket,
-    agentsSocket}."""
-    ready = _announcer(run) if run.json or sys.stderr.isatty() else None
-    argv = supervisor_argv(run.runtime_dir, run.state_dir, run.config, ready=ready, wait=wait, settings=settings)
+    When the system is ready, standard error says so with its pid and its doors: one line without a terminal, a few
+    with one. --json prints one document instead: {ready, pid, runtimeDir, stateDir, operatorSocket, agentsSocket}."""
+    argv = supervisor_argv(
+        run.runtime_dir, run.state_dir, run.config, ready=_announcer(run), wait=wait, settings=settings
+    )
     sys.stdout.flush()
     os.execv(argv[0], argv)
 
@@ -92,6 +93,9 @@ def _announce(run: Invocation, pid: int) -> None:
     if run.json:
         told = {"ready": True, "pid": pid, "runtimeDir": run.runtime_dir, "stateDir": run.state_dir}
         print(json.dumps({**told, "operatorSocket": operator, "agentsSocket": agents}))
+        return
+    if not sys.stderr.isatty():
+        note(f"peergate is ready (pid {pid}); operators {operator}, agents {agents}")
         return
     note(f"peergate is ready (pid {pid})")
     note(f"  operators  {operator}")
