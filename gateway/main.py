@@ -178,10 +178,12 @@ class Gateway:
         def joined(connection: Member) -> None:
             if connection.principal.kind is Kind.WORKER:
                 services.workers.attach(connection, connection.principal)
+            services.presence.arrive(connection.id, connection.principal, connection.connect)
 
         def left(connection: Member) -> None:
             if connection.principal.kind is Kind.WORKER:
                 services.workers.detach(connection, connection.principal)
+            services.presence.depart(connection.id)
 
         router = Router(HANDLERS, services, refused=refused)
         greeter = Greeter(services.info.version, router.methods_for)

@@ -1,35 +1,53 @@
-"""Agents: which there are, and holding one of them alone."""
+"""Agents: which there are, what they are called, which models they use, and holding one of them alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gateway.protocol.calls.agents import OneAgent
-from gateway.protocol.calls.system import AgentSummary
-from gateway.protocol.errors import invalid
+from gateway.config.agent_settings import ModelChoice, ModelRuntime
+from gateway.handlers.targets import agent_of
+from gateway.protocol.calls.agents import AgentIdentity, ModelsList, OneAgent
 from gateway.router import Call, Handler
-from gateway.services import Services
-
-
-def summaries(services: Services) -> list[AgentSummary]:
-    """Every configured agent in one line."""
-    default = services.settings.default_agent
-    return [
-        AgentSummary(
-            id=agent_id,
-            runtime=str(agent.runtime.__struct_config__.tag),
-            name=agent.name,
-            is_default=agent_id == default,
-            quarantined=services.runs.is_quarantined(agent_id),
-            stopped=services.runs.is_stopped(agent_id),
-            workers=services.workers.of_agent(agent_id),
-        )
-        for agent_id, agent in services.settings.agents.entries.items()
-    ]
 
 
 def agents_list(call: Call) -> dict[str, Any]:
-    return {"defaultId": call.services.settings.default_agent, "agents": summaries(call.services)}
+    default = call.services.settings.default_agent
+    return {"defaultId": default, "mainKey": "main", "scope": "per-sender", "agents": call.services.health.agents()}
+
+
+def agent_identity(call: Call) -> dict[str, Any]:
+    params: AgentIdentity = call.params
+    agent_id = agent_of(call, params.agent_id, params.session_key)
+    name = call.services.settings.agents.entries[agent_id].name
+    return {"agentId": agent_id, "name": name or agent_id, "avatarStatus": "none"}
+
+
+def models_list(call: Call) -> dict[str, Any]:
+    """Every model an agent is configured to use, in the order of the configuration."""
+    params: ModelsList = call.params
+    settings = call.services.settings
+    named = agent_of(call, params.agent_id) if params.agent_id is not None else None
+    chosen = [settings.agents.defaults.model]
+    for agent_id, entry in settings.agents.entries.items():
+        if named in (None, agent_id):
+            chosen += [entry.model, entry.runtime.model if isinstance(entry.runtime, ModelRuntime) else None]
+    rows = [_model(reference) for reference in dict.fromkeys(word for one in chosen for word in _references(one))]
+    return {"models": [row for row in rows if params.provider in (None, row["provider"])]}
+
+
+def _references(choice: str | ModelChoice | None) -> list[str]:
+    if choice is None:
+        return []
+    return [choice] if isinstance(choice, str) else [choice.primary, *choice.fallbacks]
+
+
+def _model(reference: str) -> dict[str, str]:
+    provider, slash, name = reference.partition("/")
+    return (
+        {"id": name, "name": name, "provider": provider}
+        if slash
+        else {"id": reference, "name": reference, "provider": ""}
+    )
 
 
 async def agents_stop(call: Call) -> dict[str, Any]:
@@ -64,14 +82,13 @@ def agents_release(call: Call) -> dict[str, Any]:
 
 def _named(call: Call) -> tuple[str, str | None]:
     params: OneAgent = call.params
-    entries = call.services.settings.agents.entries
-    if params.agent_id not in entries:
-        raise invalid(f'unknown agent id "{params.agent_id[:64]}"; configured: {", ".join(sorted(entries))}')
-    return params.agent_id, params.reason
+    return agent_of(call, params.agent_id), params.reason
 
 
 HANDLERS: dict[str, Handler] = {
     "agents.list": agents_list,
+    "agent.identity.get": agent_identity,
+    "models.list": models_list,
     "agents.stop": agents_stop,
     "agents.restart": agents_restart,
     "agents.quarantine": agents_quarantine,

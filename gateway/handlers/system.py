@@ -1,51 +1,61 @@
-"""The system itself: health, status, processes, log, configuration, refusals."""
+"""The system itself: health, status, presence, processes, log, configuration, refusals."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from gateway.config.schema import redacted, tree_of
-from gateway.handlers.agents import summaries
-from gateway.protocol.calls.system import Health, LogsTail, RefusalsList
+from gateway.protocol.calls.system import Health, HealthProbe, LogsTail, Presence, RefusalsList
 from gateway.protocol.errors import unavailable
 from gateway.router import Call, Handler
 from gateway.services import Services
 
 MAX_LOG_LINES = 5000
 MAX_LOG_BYTES = 1_000_000
+_CHANNEL_TABLES = ("channelLabels", "channels", "channelAccounts", "channelDefaultAccountId")
 
 
 def health(call: Call) -> Health:
-    services = call.services
-    now = services.clock()
-    return Health(
-        ok=services.database.trouble is None and not services.database.broken.is_set(),
-        ts=round(now),
-        uptime_ms=round(now - services.info.started_ms),
-        version=services.info.version,
-        generation=services.info.generation,
-        epoch=services.info.epoch,
-        default_agent_id=services.settings.default_agent,
-        agents=summaries(services),
-        sessions={"total": services.sessions.count()},
-        runs=services.runs.counts(),
-        workers=services.workers.connected(),
-        connections=_counted(services, "connections", 0),
-        database=services.database.facts(),
-    )
+    params: HealthProbe = call.params
+    return call.services.health.picture(probe=params.probe)
 
 
 def status(call: Call) -> dict[str, Any]:
     services = call.services
     return {
-        "health": health(call),
+        "health": services.health.picture(probe=True),
         "gateway": _counted(services, "status", {}),
         "refusals": services.refusals.newest(limit=0)["counts"],
         "draining": services.engine.draining,
+        "pid": os.getpid(),
     }
+
+
+def system_presence(call: Call) -> list[Presence]:
+    return call.services.presence.rows()
+
+
+async def gateway_identity(call: Call) -> dict[str, str]:
+    return await call.services.identity.public()
+
+
+def last_heartbeat(call: Call) -> None:
+    return None
+
+
+def channels_status(call: Call) -> dict[str, Any]:
+    kinds: dict[str, Any] = {name: {} for name in _CHANNEL_TABLES}
+    return {"ts": round(call.services.clock()), "channelOrder": [], **kinds}
+
+
+def node_list(call: Call) -> dict[str, Any]:
+    return {"ts": round(call.services.clock()), "nodes": []}
 
 
 async def system_processes(call: Call) -> list[dict[str, Any]]:
@@ -85,7 +95,14 @@ def tail(file: Path, cursor: int | None, limit: int, max_bytes: int) -> dict[str
 
 
 def config_get(call: Call) -> dict[str, Any]:
-    return {"config": redacted(tree_of(call.services.settings))}
+    """What is in force. A gateway starts with a valid configuration only, and never sees the file's own text."""
+    tree = redacted(tree_of(call.services.settings))
+    digest = hashlib.sha256(msgspec.json.encode(tree, order="sorted")).hexdigest()
+    path = _counted(call.services, "status", {}).get("configFile")
+    return {
+        "config": tree, "resolved": tree, "parsed": tree, "raw": None, "path": path, "exists": path is not None,
+        "valid": True, "issues": [], "hash": digest, "configRevisionHash": digest,
+    }  # fmt: skip
 
 
 def refusals_list(call: Call) -> dict[str, Any]:
@@ -102,6 +119,11 @@ def _counted(services: Services, name: str, default: Any) -> Any:
 HANDLERS: dict[str, Handler] = {
     "health": health,
     "status": status,
+    "system-presence": system_presence,
+    "gateway.identity.get": gateway_identity,
+    "last-heartbeat": last_heartbeat,
+    "channels.status": channels_status,
+    "node.list": node_list,
     "system.processes": system_processes,
     "logs.tail": logs_tail,
     "config.get": config_get,

@@ -1,18 +1,21 @@
-"""`tools.invoke`: decode a tool's arguments, settle which session acts, and use the tool."""
+"""`tools.invoke`: decode a tool's arguments, settle which session acts, and use the tool. And which tools there are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from gateway.protocol.calls.tools import BY_NAME, Tool, ToolsInvoke
+from gateway.handlers.targets import agent_of
+from gateway.protocol.calls.tools import BY_NAME, TOOLS, Tool, ToolsCatalog, ToolsInvoke
 from gateway.protocol.errors import forbidden, invalid
 from gateway.protocol.frames import EMPTY, JSON, MALFORMED, MSGPACK, Codec
 from gateway.protocol.keys import SessionKey, parse_key
 from gateway.router import Call, Handler
 from gateway.services.tools import use
-from gateway.services.tools.base import ToolCall, digest_of
+from gateway.services.tools.base import ToolCall, digest_of, written
 
 _OUTDATED = {
     "timeoutSeconds": "runTimeoutSeconds",
@@ -37,18 +40,50 @@ async def tools_invoke(call: Call) -> dict[str, Any]:
     args = _decode(tool, params, codec)
     run_id = call.services.runs.active_run(str(session)) if call.principal.bound else None
     call.services.runs.touch(run_id)
-    return await use(
-        tool.name,
-        ToolCall(
-            services=call.services,
-            session=session,
-            scope=call.principal.account,
-            args=args,
-            key=params.idempotency_key,
-            digest=digest_of(tool.name, args, bytes(params.args)),
-            run_id=run_id,
-        ),
+    with _shown(call, run_id, tool, args):
+        return await use(tool.name, _use(call, params, session, args, run_id))
+
+
+def _use(call: Call, params: ToolsInvoke, session: SessionKey | None, args: Any, run_id: str | None) -> ToolCall:
+    return ToolCall(
+        services=call.services,
+        session=session,
+        scope=call.principal.account,
+        args=args,
+        key=params.idempotency_key,
+        digest=digest_of(params.name, args, bytes(params.args)),
+        run_id=run_id,
     )
+
+
+@contextmanager
+def _shown(call: Call, run_id: str | None, tool: Tool, args: Any) -> Iterator[None]:
+    """Tell those who follow the run that it uses a tool, and how that ended."""
+    if run_id is None or not call.services.hub.listeners:
+        yield
+        return
+    params: ToolsInvoke = call.params
+    named = {"name": tool.name, "toolCallId": params.idempotency_key or call.id}
+    tell = call.services.engine.tell_tool
+    tell(run_id, {"phase": "start", **named, "args": written(args)})
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        tell(run_id, {"phase": "result", **named, "isError": failed})
+
+
+def tools_catalog(call: Call) -> dict[str, Any]:
+    """The session tools as one group; there are no plugins."""
+    params: ToolsCatalog = call.params
+    tools = [
+        {"id": one.name, "label": one.name, "description": one.summary, "source": "core", "defaultProfiles": ["full"]}
+        for one in TOOLS
+    ]
+    group = {"id": "sessions", "label": "Sessions", "source": "core", "tools": tools}
+    profiles = [{"id": "full", "label": "Full"}]
+    return {"agentId": agent_of(call, params.agent_id), "profiles": profiles, "groups": [group]}
 
 
 def _acting(call: Call, tool: Tool, params: ToolsInvoke) -> SessionKey | None:
@@ -98,4 +133,4 @@ def _decode(tool: Tool, params: ToolsInvoke, codec: Codec) -> Any:
         raise invalid(f"invalid {tool.name} args: {text}{hint} (allowed: {known or 'none'})") from None
 
 
-HANDLERS: dict[str, Handler] = {"tools.invoke": tools_invoke}
+HANDLERS: dict[str, Handler] = {"tools.invoke": tools_invoke, "tools.catalog": tools_catalog}

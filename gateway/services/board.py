@@ -94,6 +94,10 @@ class Board:
         run_id = self._current.get(session)
         return self._runs.get(run_id) if run_id else None
 
+    def busy(self) -> list[str]:
+        """The sessions on which a run is in progress."""
+        return list(self._current)
+
     def children(self, session: str) -> int:
         """Unfinished sub-agent runs this session started."""
         return self._children[session]

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -21,7 +21,7 @@ from gateway.services.changes import Change, Ended, Leased, Outcome, Queued, Sai
 from gateway.services.endings import Ending, Loss
 from gateway.services.holds import Holds
 from gateway.services.lanes import Lanes, caps_of
-from gateway.services.news import News
+from gateway.services.news import News, session_row
 from gateway.services.overtime import Overtime
 from gateway.services.ports import Publisher, Supervisor
 from gateway.services.run_state import Event, State
@@ -52,10 +52,10 @@ class Engine:
         self.settings = settings
         self.supervisor = supervisor
         self.clock = clock
-        self.news = News(hub)
         self.board = Board()
         self.lanes = Lanes(lambda lane: self._cap(lane))
         self.timers = Timers()
+        self.news = News(hub, self.timers, self._session_rows, clock)
         self.overtime = Overtime(
             self.timers, clock, lambda: self.settings, lambda r, t: self.news.deadline(r, t, clock()), self._expire
         )
@@ -103,7 +103,7 @@ class Engine:
                 case Said():
                     self.news.said(change.message)
                 case SessionChanged():
-                    self._session_changed(change)
+                    self.news.session(change.key, change.reason)
         self.pump()
 
     def _queued(self, change: Queued) -> None:
@@ -135,7 +135,7 @@ class Engine:
         self.timers.clear(("start", run.id))
         self.unheard.end(run.id)
         self.overtime.begin(run, record)
-        self.news.started(run, record, self.clock())
+        self.news.started(run, record)
         seat = self.workers.seat(run.spawn)
         if seat is None:  # it died while the lease was being written
             self._lose(run, Loss("its worker ended as it was given the run", repeatable=True))
@@ -153,7 +153,7 @@ class Engine:
         _wake(self.waiters.pop(record.id, None))
         _wake(self.results.pop(record.parent_session or "", None))
         if run is not None:
-            self.news.ended(run, record, self.clock())
+            self.news.ended(run, record)
             if record.state == State.INTERRUPTED:
                 self.news.parked(record)
             if run.state is State.STARTING:
@@ -175,11 +175,9 @@ class Engine:
             why = f"it did not let go of the ended run {run_id} within {LET_GO_SECONDS:.0f} s"
             self.supervisor.stop_worker(seat.holder.spawn, why, 2.0)
 
-    def _session_changed(self, change: SessionChanged) -> None:
-        if not self.news.has_listeners:
-            return
-        record = self.database.read(lambda db: sessions.get(db, change.key))
-        self.news.session(change.key, change.reason, record, self.clock(), active=bool(self.board.current(change.key)))
+    def _session_rows(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        found = self.database.read(lambda db: sessions.get_many(db, keys))
+        return {key: session_row(one, active=self.board.current(key) is not None) for key, one in found.items()}
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
@@ -228,6 +226,11 @@ class Engine:
         """The run gave a sign of progress."""
         if run_id and (run := self.board.get(run_id)):
             run.progress = trio.current_time()
+
+    def tell_tool(self, run_id: str, data: dict[str, Any]) -> None:
+        """The run uses a session tool, or has used it."""
+        if run := self.board.get(run_id):
+            self.news.tool(run, data)
 
     def _expire(self, run_id: str, why: str) -> None:
         now = self.clock()

@@ -24,7 +24,7 @@ from gateway.services.run_state import HELD, Event, State, next_state
 from gateway.services.workers import Seat
 from gateway.store import runs
 from gateway.store.runs import RunEvent
-from gateway.store.tool_calls import CallRecord
+from gateway.store.tool_calls import DONE, INTENT, CallRecord
 from supervisor.crashpoints import crashpoint
 
 log = logging.getLogger("gateway.leases")
@@ -125,7 +125,7 @@ class Leases:
                 run.heard = True
                 engine.touch(run.id)
                 for one in new:
-                    engine.news.agent(run, one.stream, one.data, now)
+                    engine.news.agent(run, one.stream, one.data)
 
         spawn = seat.holder.spawn
         new = await self._database.write(
@@ -198,6 +198,7 @@ class Leases:
             if run is not None and found is not None:
                 run.heard = True
                 engine.touch(run.id)
+                engine.news.tool(run, _told(found))
 
         found = await self._database.write(lambda db: effects.note(db, report, spawn, now), then=follow)
         if found is None:
@@ -208,3 +209,11 @@ class Leases:
         record = self._database.read(lambda db: runs.get(db, run_id))
         how = f"it is {record.state}" if record else "there is no such run"
         return invalid(f"the run {run_id[:128]} is not this worker's (any more): {how}", code="NOT_YOURS", runId=run_id)
+
+
+def _told(found: CallRecord) -> dict[str, Any]:
+    """An action as the tool stream tells it: begun, or ended, also when an earlier attempt did it."""
+    named = {"name": found.name, "toolCallId": found.call}
+    if found.state == INTENT:
+        return {"phase": "start", **named, "args": {}}
+    return {"phase": "result", **named, "isError": found.state != DONE}

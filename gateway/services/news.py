@@ -1,14 +1,24 @@
-"""What listeners are told, and in which words. Owns the payloads of the engine's events; decides nothing."""
+"""What listeners are told, and in which words. Owns the payloads of the engine's events, and how often a session's
+change is told; decides nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.services.board import Active
+from gateway.services.chat import Chat
 from gateway.services.ports import Publisher
 from gateway.services.run_state import State
+from gateway.services.timers import Timers
 from gateway.store.runs import RunRecord
 from gateway.store.sessions import Message, SessionRecord
+
+CHANGES_SECONDS = 0.1
+"""A session's changes are collected for so long and told as one."""
+
+Look = Callable[[list[str]], dict[str, dict[str, Any]]]
+"""The rows of these sessions as clients see them; of one that is gone there is none."""
 
 
 def session_row(record: SessionRecord, *, active: bool) -> dict[str, Any]:
@@ -23,11 +33,13 @@ def session_row(record: SessionRecord, *, active: bool) -> dict[str, Any]:
         "createdAt": round(record.created_at),
         "spawnDepth": record.spawn_depth,
         "hasActiveRun": active,
+        "displayName": record.label or record.key.split(":", 2)[-1],
     }
     optional = {
         "label": record.label,
         "taskName": record.task_name,
         "spawnedBy": record.spawned_by,
+        "parentSessionKey": record.spawned_by,
         "lastRunId": record.last_run,
         "lastRunError": record.last_error,
     }
@@ -48,62 +60,109 @@ def message_row(message: Message) -> dict[str, Any]:
 
 
 class News:
-    """Tells the hub."""
+    """Tells the hub. `look` reads sessions, `clock` gives wall milliseconds."""
 
-    def __init__(self, hub: Publisher) -> None:
+    def __init__(self, hub: Publisher, timers: Timers, look: Look, clock: Callable[[], float]) -> None:
         self._hub = hub
+        self._timers = timers
+        self._look = look
+        self._clock = clock
+        self._changed: dict[str, str] = {}
+        self._chat = Chat(self._tell, timers, clock)
 
     @property
     def has_listeners(self) -> bool:
         """Whether anybody would hear."""
         return self._hub.listeners > 0
 
-    def agent(self, run: Active, stream: str, data: Any, now: float) -> None:
-        """Something happened in a run; `seq` counts what was told of it."""
-        run.told += 1
-        payload = {
-            "runId": run.id,
-            "seq": run.told,
-            "stream": stream,
-            "ts": round(now),
-            "data": data,
-            "sessionKey": run.session,
-            "agentId": run.agent,
-        }
-        if run.parent_session:
-            payload["spawnedBy"] = run.parent_session
-        self._hub.publish("agent", payload, session=run.session)
+    # --- runs ---------------------------------------------------------------------------------------------------------
 
-    def started(self, run: Active, record: RunRecord, now: float) -> None:
+    def agent(self, run: Active, stream: str, data: Any) -> None:
+        """Something happened in a run. What it says is told at a pace; everything else at once, behind that."""
+        if stream == "assistant" and isinstance(data, dict) and isinstance(data.get("delta"), str):
+            self._chat.say(run, data["delta"])
+            return
+        self._chat.flush(run.id)
+        self._tell("agent", run, {"stream": stream, "data": data})
+
+    def tool(self, run: Active, data: dict[str, Any]) -> None:
+        """A run uses a tool (`phase` start), or has used it (`phase` result)."""
+        self._chat.flush(run.id)
+        payload = self._about(run, {"stream": "tool", "data": data, "ts": round(self._clock())})
+        for event in ("agent", "session.tool"):
+            self._hub.publish(event, payload, session=run.session, run=run.id)
+
+    def started(self, run: Active, record: RunRecord) -> None:
         """A worker has taken the run."""
+        self._chat.begin(run)
         data = {"phase": "start", "attempt": record.attempt, "startedAt": record.started_at, "pid": record.worker_pid}
-        self.agent(run, "lifecycle", data, now)
+        self.agent(run, "lifecycle", data)
 
-    def ended(self, run: Active, record: RunRecord, now: float) -> None:
+    def ended(self, run: Active, record: RunRecord) -> None:
         """The run is over."""
         data: dict[str, Any] = {"phase": "end" if record.state == State.DONE else "error", "state": record.state}
-        optional = {"error": record.error, "startedAt": record.started_at, "endedAt": record.ended_at}
-        self.agent(run, "lifecycle", {**data, **{name: one for name, one in optional.items() if one is not None}}, now)
-
-    def said(self, message: Message) -> None:
-        """A transcript has grown."""
-        if not self.has_listeners:
-            return
-        payload = {"sessionKey": message.session, "messageSeq": message.seq, "message": message_row(message)}
-        self._hub.publish("session.message", payload, session=message.session)
-
-    def session(self, key: str, reason: str, record: SessionRecord | None, now: float, *, active: bool) -> None:
-        """A session's row is different, or gone (`record` None)."""
-        payload: dict[str, Any] = {"sessionKey": key, "reason": reason, "ts": round(now)}
-        if record is not None:
-            payload["session"] = session_row(record, active=active)
-        self._hub.publish("sessions.changed", payload, session=key)
+        data |= {"aborted": record.state == State.ABORTED, "executionSettled": True}
+        optional = {
+            "error": record.error, "startedAt": record.started_at, "endedAt": record.ended_at,
+            "stopReason": record.stop_reason,
+        }  # fmt: skip
+        self.agent(run, "lifecycle", {**data, **{name: one for name, one in optional.items() if one is not None}})
+        self._chat.end(run, record)
+        self._hub.forget_run(run.id)
 
     def deadline(self, run: Active, deadline_ms: float, now: float) -> None:
         """The run's time is nearly over."""
         payload = {"runId": run.id, "sessionKey": run.session, "agentId": run.agent, "deadlineMs": round(deadline_ms)}
         left = max(0.0, round((deadline_ms - now) / 1000, 3))
         self._hub.publish("run.deadline", {**payload, "secondsLeft": left, "ts": round(now)}, session=run.session)
+
+    def _tell(self, event: str, run: Active, what: dict[str, Any]) -> None:
+        if event == "agent":
+            what = {**what, "ts": round(self._clock())}
+        self._hub.publish(event, self._about(run, what, told=event == "agent"), session=run.session)
+
+    def _about(self, run: Active, what: dict[str, Any], *, told: bool = True) -> dict[str, Any]:
+        """`seq` counts what was told of a run; a chat event has the number of the event it stands behind."""
+        run.told += told
+        about = {"runId": run.id, "seq": run.told, "sessionKey": run.session, "agentId": run.agent, **what}
+        return about | {"spawnedBy": run.parent_session} if run.parent_session else about
+
+    # --- sessions -----------------------------------------------------------------------------------------------------
+
+    def said(self, message: Message) -> None:
+        """A transcript has grown."""
+        if not self.has_listeners:
+            return
+        payload = {
+            "sessionKey": message.session,
+            "agentId": message.session.split(":")[1],
+            "messageId": f"{message.run}:{message.seq}",
+            "messageSeq": message.seq,
+            "runId": message.run,
+            "message": message_row(message),
+        }
+        self._hub.publish("session.message", payload, session=message.session)
+
+    def session(self, key: str, reason: str) -> None:
+        """A session's row is different, or gone. Told together with what else changes within a moment."""
+        if not self.has_listeners:
+            return
+        if not self._changed:
+            self._timers.set("sessions.changed", CHANGES_SECONDS, self._tell_changed)
+        # That it is new, or gone, outranks what happened to it besides.
+        if reason == "delete" or self._changed.get(key) not in ("create", "delete"):
+            self._changed[key] = reason
+
+    def _tell_changed(self) -> None:
+        changed, self._changed = self._changed, {}
+        rows, now = self._look([*changed]), round(self._clock())
+        for key, reason in changed.items():
+            payload: dict[str, Any] = {"sessionKey": key, "reason": reason, "ts": now}
+            if row := rows.get(key):
+                payload |= {"agentId": row["agentId"], "sessionId": row["sessionId"], "session": row}
+            self._hub.publish("sessions.changed", payload, session=key)
+
+    # --- operators ----------------------------------------------------------------------------------------------------
 
     def parked(self, record: RunRecord) -> None:
         """A run was interrupted and its message waits for an operator."""

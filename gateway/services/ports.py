@@ -43,8 +43,20 @@ class Publisher(Protocol):
     def listeners(self) -> int:
         """How many there are; with none, nobody needs to compose what they would hear."""
 
-    def publish(self, event: str, payload: object, *, session: str | None = None) -> object:
-        """Send `event` to everybody who may hear it; never waits."""
+    def publish(self, event: str, payload: object, *, session: str | None = None, run: str | None = None) -> object:
+        """Send `event` to everybody who may hear it; never waits. `run`: it is about a tool of this run."""
+
+    def hear_sessions(self, connection: str, on: bool) -> object:
+        """Whether a connection wants to hear of every session."""
+
+    def hear_session(self, connection: str, key: str, on: bool) -> bool:
+        """Whether a connection wants to hear of one session; False when it hears of too many already."""
+
+    def follow(self, connection: str, run: str) -> object:
+        """A connection has started a run, or awaits it."""
+
+    def forget_run(self, run: str) -> object:
+        """The run is over."""
 
 
 class Peer(Protocol):

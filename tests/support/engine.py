@@ -19,6 +19,7 @@ from gateway.config.settings import Settings, complete
 from gateway.control import SpawnRefused
 from gateway.protocol.calls.worker import Assignment, WorkerEffect, WorkerEmit, WorkerFinish
 from gateway.services import Services, open_services
+from gateway.services.events import Hub
 from gateway.services.work import Accepted, NewMessage, SpawnInfo
 from supervisor.messages import Exited
 
@@ -93,15 +94,20 @@ class TestSupervisor:
         self._changed = trio.Event()
 
 
-class Listener:
+class Listener(Hub):
     """A hub with one listener who remembers everything."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.events: list[tuple[str, Any]] = []
-        self.listeners = 1
 
-    def publish(self, event: str, payload: object, *, session: str | None = None) -> None:
+    @property
+    def listeners(self) -> int:
+        return 1
+
+    def publish(self, event: str, payload: object, *, session: str | None = None, run: str | None = None) -> int:
         self.events.append((event, payload))
+        return super().publish(event, payload, session=session, run=run)
 
     def of(self, event: str) -> list[Any]:
         return [payload for name, payload in self.events if name == event]

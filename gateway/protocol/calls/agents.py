@@ -1,9 +1,40 @@
-"""Rows about agents: which there are, and holding one of them alone."""
+"""Rows about agents: which there are, what they are called, which models they use, and holding one of them alone."""
 
 from __future__ import annotations
 
 from gateway.protocol import scopes
-from gateway.protocol.calls.row import Params, Row
+from gateway.protocol.calls.row import ABSENT, Inert, Params, Result, Row
+
+
+class AgentSummary(Result, frozen=True):
+    """One configured agent as `agents.list` tells it."""
+
+    id: str
+    runtime: str
+    name: str | None = None
+    is_default: bool = False
+    quarantined: bool = False
+    stopped: bool = False
+    workers: int = 0
+
+
+class AgentIdentity(Params, frozen=True):
+    """By id, or as the agent of a session; neither: the default agent."""
+
+    agent_id: str | None = None
+    session_key: str | None = None
+
+
+class ModelsList(Params, frozen=True):
+    """The models that agents are configured to use; a gateway has no catalogue of its own."""
+
+    provider: str | None = None
+    agent_id: str | None = None
+    view: Inert = ABSENT
+    refresh: Inert = ABSENT
+    prepared_only: Inert = ABSENT
+    include_details: Inert = ABSENT
+    session_key: Inert = ABSENT
 
 
 class OneAgent(Params, frozen=True):
@@ -15,6 +46,8 @@ class OneAgent(Params, frozen=True):
 
 ROWS = (
     Row("agents.list", scopes.READ, "The configured agents and which is the default."),
+    Row("agent.identity.get", scopes.READ, "What an agent is called.", AgentIdentity),
+    Row("models.list", scopes.READ, "Models in use.", ModelsList),
     Row("agents.stop", scopes.ADMIN, "End an agent's workers; its queued runs wait for the next message.", OneAgent),
     Row("agents.restart", scopes.ADMIN, "End an agent's workers and start them again for queued runs.", OneAgent),
     Row("agents.quarantine", scopes.ADMIN, "End an agent's workers and start none until it is released.", OneAgent),

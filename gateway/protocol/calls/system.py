@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from gateway.protocol import scopes
-from gateway.protocol.calls.row import Count, Params, Result, Row
+from gateway.protocol.calls.agents import AgentSummary
+from gateway.protocol.calls.row import ABSENT, Count, Inert, Params, Result, Row
 
 
 class ClientInfo(Params, frozen=True, forbid_unknown_fields=False):
@@ -63,34 +66,101 @@ class Connect(Params, frozen=True, forbid_unknown_fields=False):
     auth: ConnectAuth | None = None
 
 
-class AgentSummary(Result, frozen=True):
-    """One configured agent as `agents.list` and `health` tell it."""
+class HealthProbe(Params, frozen=True):
+    """`probe`: look now; else the answer may be a tenth of a second old."""
 
-    id: str
-    runtime: str
-    name: str | None = None
-    is_default: bool = False
-    quarantined: bool = False
-    stopped: bool = False
-    workers: int = 0
+    probe: bool = False
+    include_sensitive: Inert = ABSENT
+
+
+class Recent(Result, frozen=True):
+    """A session that was busy lately. `age` and `updatedAt` in milliseconds."""
+
+    key: str
+    updated_at: int
+    age: int
+
+
+class SessionsHealth(msgspec.Struct, rename="camel", frozen=True):
+    """Sessions in numbers: `total` (and `count`, as OpenClaw calls it), the newest, and the file they are in."""
+
+    total: int
+    count: int
+    path: str
+    recent: list[Recent]
+
+
+class Heartbeat(msgspec.Struct, rename="camel", frozen=True):
+    """An agent's heartbeat; there is none here, so it is always off."""
+
+    enabled: bool = False
+    every: str = "disabled"
+    every_ms: int | None = None
+
+
+class AgentHealth(AgentSummary, frozen=True):
+    """One agent in `health`. `agentId` is `id`, as OpenClaw calls it."""
+
+    agent_id: str = ""
+    heartbeat: Heartbeat | None = None
+    sessions: SessionsHealth | None = None
 
 
 class Health(Result, frozen=True):
-    """`health`: is it well, and how busy. Times in milliseconds."""
+    """`health`: is it well, and how busy. Times in milliseconds. There are no channels here: what is about them is
+    empty."""
 
     ok: bool
     ts: int
+    duration_ms: int
     uptime_ms: int
     version: str
     generation: int
     epoch: int
     default_agent_id: str
-    agents: list[AgentSummary]
-    sessions: dict[str, int]
+    heartbeat_seconds: int
+    agents: list[AgentHealth]
+    sessions: SessionsHealth
     runs: dict[str, int]
     workers: int
     connections: int
     database: dict[str, Any]
+    channels: dict[str, Any]
+    channel_order: list[str]
+    channel_labels: dict[str, str]
+
+
+class Presence(Result, frozen=True):
+    """One client that is here, was here a moment ago, or the gateway itself (`mode` gateway). Times in milliseconds."""
+
+    ts: int
+    mode: str
+    reason: str
+    text: str
+    host: str | None = None
+    client_id: str | None = None
+    ip: str | None = None
+    version: str | None = None
+    platform: str | None = None
+    device_family: str | None = None
+    model_identifier: str | None = None
+    time_zone: str | None = None
+    online_since: int | None = None
+    device_id: str | None = None
+    roles: list[str] | None = None
+    scopes: list[str] | None = None
+    instance_id: str | None = None
+
+
+class ChannelsStatus(Params, frozen=True):
+    channel: Inert = ABSENT
+    probe: Inert = ABSENT
+    timeout_ms: Inert = ABSENT
+
+
+class StatusOf(Params, frozen=True):
+    include_channel_summary: Inert = ABSENT
+    include_cli_projection: Inert = ABSENT
 
 
 class Process(Result, frozen=True):
@@ -124,8 +194,13 @@ class RefusalsList(Params, frozen=True):
 
 ROWS = (
     Row("connect", scopes.PUBLIC, "Say hello; answered once, first.", Connect, hidden=True),
-    Row("health", scopes.READ, "Is it well, and how busy.", result=Health),
-    Row("status", scopes.READ, "Health, doors, configuration source and counters in one answer."),
+    Row("health", scopes.READ, "Is it well, and how busy.", HealthProbe, result=Health),
+    Row("status", scopes.READ, "Health, doors, configuration source and counters in one answer.", StatusOf),
+    Row("system-presence", scopes.READ, "Which clients are here.", result=list[Presence]),
+    Row("gateway.identity.get", scopes.READ, "The gateway's own Ed25519 key."),
+    Row("last-heartbeat", scopes.READ, "The last heartbeat; there is none, so null."),
+    Row("channels.status", scopes.READ, "Chat channels; there are none.", ChannelsStatus),
+    Row("node.list", scopes.READ, "Node devices; there are none."),
     Row(
         "system.processes", scopes.READ, "The process tree with agent, session, state and memory.", result=list[Process]
     ),

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from gateway.protocol import scopes
-from gateway.protocol.calls.row import Count, Params, Row
+from gateway.protocol.calls.row import ABSENT, Count, Inert, Params, Row
 
 
 class ToolsInvoke(Params, frozen=True):
@@ -23,6 +23,13 @@ class ToolsInvoke(Params, frozen=True):
     args: msgspec.Raw = msgspec.Raw(b"\x80")
     session_key: str | None = None
     idempotency_key: str | None = None
+    agent_id: Inert = ABSENT
+    confirm: Inert = ABSENT
+
+
+class ToolsCatalog(Params, frozen=True):
+    agent_id: str | None = None
+    include_plugins: Inert = ABSENT
 
 
 class SessionsSpawn(Params, frozen=True):
@@ -123,25 +130,50 @@ class AgentsListArgs(Params, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One session tool: what it takes, the operator scope of the equivalent call, and whether repeating it is safe."""
+    """One session tool: what it takes, the operator scope of the equivalent call, whether repeating it is safe, and
+    what it is for."""
 
     name: str
     params: type[Params]
     scope: str
     effect: str
+    summary: str
     waits: bool = False
 
 
 TOOLS = (
-    Tool("sessions_spawn", SessionsSpawn, scopes.WRITE, "idempotent"),
-    Tool("sessions_send", SessionsSend, scopes.WRITE, "idempotent", waits=True),
-    Tool("sessions_list", SessionsListArgs, scopes.READ, "pure"),
-    Tool("sessions_history", SessionsHistoryArgs, scopes.READ, "pure"),
-    Tool("session_status", SessionStatusArgs, scopes.READ, "pure"),
-    Tool("subagents", SubagentsArgs, scopes.WRITE, "idempotent", waits=True),
-    Tool("agents_list", AgentsListArgs, scopes.READ, "pure"),
+    Tool(
+        "sessions_spawn",
+        SessionsSpawn,
+        scopes.WRITE,
+        "idempotent",
+        "Start a sub-agent; its result is delivered to the session that started it.",
+    ),
+    Tool(
+        "sessions_send",
+        SessionsSend,
+        scopes.WRITE,
+        "idempotent",
+        "Send a message to another session, and wait for its reply.",
+        waits=True,
+    ),
+    Tool("sessions_list", SessionsListArgs, scopes.READ, "pure", "List sessions within reach."),
+    Tool("sessions_history", SessionsHistoryArgs, scopes.READ, "pure", "Read a session's transcript."),
+    Tool("session_status", SessionStatusArgs, scopes.READ, "pure", "One session's state."),
+    Tool(
+        "subagents",
+        SubagentsArgs,
+        scopes.WRITE,
+        "idempotent",
+        "List, await or cancel the sub-agents this session started.",
+        waits=True,
+    ),
+    Tool("agents_list", AgentsListArgs, scopes.READ, "pure", "The agents a sub-agent may be started of."),
 )
 BY_NAME = {tool.name: tool for tool in TOOLS}
 
 # An operator passes the row with read; each tool then asks for its own scope.
-ROWS = (Row("tools.invoke", scopes.SESSION, "Use a session tool.", ToolsInvoke, waits=True, or_scope=scopes.READ),)
+ROWS = (
+    Row("tools.invoke", scopes.SESSION, "Use a session tool.", ToolsInvoke, waits=True, or_scope=scopes.READ),
+    Row("tools.catalog", scopes.READ, "The session tools there are.", ToolsCatalog),
+)

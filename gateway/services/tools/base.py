@@ -138,6 +138,15 @@ def _names_of(params: type[Params]) -> list[tuple[str, str]]:
     return [(field.name, field.encode_name) for field in msgspec.structs.fields(params)]
 
 
+def written(args: Params) -> dict[str, Any]:
+    """What the caller wrote, by its name on the wire: whatever is not the default."""
+    defaults = type(args).__struct_defaults__
+    names = _names_of(type(args))
+    usual = dict(zip((name for name, _ in names[-len(defaults) :]), defaults, strict=True)) if defaults else {}
+    values = ((name, shown, getattr(args, name)) for name, shown in names)
+    return {shown: value for name, shown, value in values if name not in usual or value != usual[name]}
+
+
 def ignored(args: Params, *names: str) -> dict[str, Any]:
     """`{"ignored": [...]}`: which of these fields the caller set although nothing is done with them; else empty."""
     told = [

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.auth.principal import Principal
 from gateway.protocol import scopes
+from gateway.protocol.calls.system import Connect
 from gateway.protocol.events import EVENT_SCOPES
 from gateway.protocol.frames import Broadcast, Event, decode_incoming
 from gateway.services.events import Hub
@@ -15,8 +16,9 @@ from tests.support.doors import operator, tool, worker
 class Listener:
     """A connection that keeps what it is told."""
 
-    def __init__(self, id: str, principal: Principal) -> None:
+    def __init__(self, id: str, principal: Principal, caps: tuple[str, ...] = ()) -> None:
         self.id, self.principal, self.heard = id, principal, list[str]()
+        self.connect = Connect(caps=caps)
 
     def deliver(self, broadcast: Broadcast) -> None:
         self.heard.append(broadcast.name)

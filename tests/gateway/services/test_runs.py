@@ -86,13 +86,15 @@ async def test_a_message_that_is_too_long_or_for_nobody_is_refused(box):
         await box.send("hello", "agent:nobody:main")
 
 
-async def test_events_are_kept_once_and_told_once(box):
+async def test_events_are_kept_once_and_told_once(box, mock_clock):
     await box.send("hello")
     worker, run = await box.take()
     assert await worker.say(run, "a", "b") == {"acked": 2}
     assert await worker.say(run, "b", "c", seq=2) == {"acked": 3}  # resent after a reconnect
+    mock_clock.jump(0.1)
+    await box.settle()
     told = [one["data"]["delta"] for one in box.listener.of("agent") if one["stream"] == "assistant"]
-    assert told == ["a", "b", "c"]
+    assert told == ["a", "bc"]
 
 
 async def test_the_state_of_a_session_is_given_to_its_next_turn(box):
@@ -106,11 +108,16 @@ async def test_the_state_of_a_session_is_given_to_its_next_turn(box):
     assert (await worker.next()).state == {"count": 1}
 
 
-async def test_listeners_hear_a_run_begin_and_end(box):
+async def test_listeners_hear_a_run_begin_and_end(box, mock_clock):
     await finished_turn(box, "hello", "hi")
+    assert box.listener.of("sessions.changed") == []
+    mock_clock.jump(0.1)
+    await box.settle()
     phases = [one["data"]["phase"] for one in box.listener.of("agent") if one["stream"] == "lifecycle"]
     assert phases == ["start", "end"]
-    assert [one["reason"] for one in box.listener.of("sessions.changed")] == ["create", "run", "done"]
+    assert [(one["reason"], one["session"]["status"]) for one in box.listener.of("sessions.changed")] == [
+        ("create", "done")
+    ]
     assert [one["message"]["role"] for one in box.listener.of("session.message")] == ["user", "assistant"]
     assert [one["state"] for one in box.listener.of("process")] == ["spawned", "connected"]
 
