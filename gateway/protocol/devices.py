@@ -6,6 +6,7 @@ since the epoch. Pure."""
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
@@ -124,6 +125,19 @@ class SetupCode(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True)
     created_by: str = ""
     bound_to: str | None = None
     used_at_ms: int | None = None
+
+
+class AuditLine(msgspec.Struct, frozen=True):
+    """What happened at the outer door. `who` did it, `device` and `address` it was about, `conn` is the connection's
+    id, `rule` what decided. `detail` is flat and holds no secret."""
+
+    event: str
+    rule: str = ""
+    device: str = ""
+    address: str = ""
+    who: str = ""
+    conn: str = ""
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def digest_of(device_id: str, public_key: str, roles: tuple[str, ...], scopes: tuple[str, ...]) -> str:

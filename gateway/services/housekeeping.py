@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -16,7 +16,7 @@ from gateway.config.settings import Maintenance
 from gateway.protocol.errors import Refusal
 from gateway.services.changes import Outcome, SessionChanged
 from gateway.services.engine import Engine
-from gateway.store import mailbox, records, runs, sessions, tool_calls
+from gateway.store import audit, mailbox, records, runs, sessions, tool_calls
 
 log = logging.getLogger("gateway.housekeeping")
 
@@ -35,9 +35,9 @@ STEPS = 200
 WARN_EVERY_MS = 3_600_000
 
 
-async def keep_house(engine: Engine) -> None:
-    """Clean up now and then, for ever."""
-    house = House(engine)
+async def keep_house(engine: Engine, *also: Callable[[], Awaitable[None]]) -> None:
+    """Clean up now and then, for ever; `also` drops what has expired elsewhere."""
+    house = House(engine, *also)
     while True:
         await trio.sleep(EVERY_SECONDS)
         try:
@@ -49,14 +49,18 @@ async def keep_house(engine: Engine) -> None:
 class House:
     """One database being kept. Remembers up to when events were dropped, so that a round need not look again."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *also: Callable[[], Awaitable[None]]) -> None:
         self._engine = engine
+        self._also = also
         self._events_until = 0.0
         self._warned_at = float("-inf")
 
     async def clean(self) -> None:
         """One round."""
         now = self._engine.clock()
+        for expire in self._also:
+            await expire()
+        await self._often(lambda db: audit.trim(db, STEP))
         await self._drop_events(now - EVENTS_KEPT_MS)
         await self._often(lambda db: records.forget(db, now - ANSWERS_KEPT_MS, STEP))
         await self._often(lambda db: tool_calls.forget(db, now - ANSWERS_KEPT_MS, STEP))
