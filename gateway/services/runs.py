@@ -6,10 +6,12 @@ after it is on disk."""
 from __future__ import annotations
 
 import dataclasses
+import math
 import uuid
 from collections.abc import Callable, Collection
 from typing import Any
 
+import msgspec
 import trio
 
 from gateway.protocol.errors import invalid, unavailable
@@ -71,7 +73,7 @@ class Runs:
         if most is None:
             return message
         key = settings.limit_key(agent, "transcriptBytes")
-        return dataclasses.replace(message, max_transcript_bytes=most, max_transcript_key=key)
+        return msgspec.structs.replace(message, max_transcript_bytes=most, max_transcript_key=key)
 
     def _check_agent(self, session_key: str) -> None:
         entries = self._engine.settings.agents.entries
@@ -223,8 +225,11 @@ class Runs:
         engine = self._engine
         if engine.board.get(run_id) is not None:
             waiter = engine.waiters.setdefault(run_id, trio.Event())
-            with trio.move_on_after(timeout_s):
+            if timeout_s == math.inf:
                 await waiter.wait()
+            else:
+                with trio.move_on_after(timeout_s):
+                    await waiter.wait()
         snapshot = self.snapshot(run_id)
         if snapshot is None:
             raise invalid(f'there is no run "{run_id[:128]}"')

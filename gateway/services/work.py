@@ -5,8 +5,10 @@ seconds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,7 @@ class SpawnInfo:
     max_children: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """An answer to keep under an idempotency key, written in the same transaction as the effect it tells of.
 
     `digest` is the hash of what was asked; the same key with another digest is refused."""
@@ -37,8 +38,7 @@ class Record:
     result: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """A message for a session. `run_id` is the idempotency key: the same one is accepted once.
 
     `kind` is user, inter_session, announce or task; `lane` is main, subagent, cron, or nested:<session>. `timeout_s`:
@@ -50,7 +50,7 @@ class NewMessage:
     run_id: str
     session_key: str
     text: str
-    provenance: dict[str, Any] = field(default_factory=lambda: {"kind": "external_user"})
+    provenance: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "external_user"})
     lane: str = "main"
     kind: str = "user"
     parent_run: str | None = None
@@ -66,8 +66,7 @@ class NewMessage:
     max_transcript_key: str = "limits.transcriptBytes"
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The message is on disk. `created` is False when this run id was accepted before. `disposition`: queued or
     steered."""
 

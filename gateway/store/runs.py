@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -64,9 +65,17 @@ def get_many(db: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, RunRec
     return {row[1]: RunRecord(*row) for row in many.select(db, f"{_SELECT} WHERE id IN ({{}})", run_ids)}
 
 
+_NEW = (
+    "seq", "id", "session", "agent", "kind", "lane", "state", "parent_run", "parent_session", "sender", "label",
+    "task_name", "announces", "created_at", "timeout_s", "digest",
+)  # fmt: skip
+_new_values = attrgetter(*_NEW)
+
+
 def insert_many(db: sqlite3.Connection, records: Sequence[RunRecord]) -> None:
-    """New rows, with all their columns; `seq` goes on from `newest_seq`."""
-    many.insert(db, "runs", COLUMNS, [msgspec.structs.astuple(record) for record in records])
+    """Rows of runs nobody has begun: columns that say how a run went have their defaults. `seq` goes on from
+    `newest_seq`."""
+    many.insert(db, "runs", ", ".join(_NEW), [_new_values(record) for record in records])
 
 
 def insert(db: sqlite3.Connection, **values: Any) -> RunRecord:
