@@ -4,7 +4,7 @@ Owns the whole table: every row but `connect` (which the connection itself answe
 
 from __future__ import annotations
 
-from gateway.handlers import agents, database, devices, mailbox, sessions, system, tools, worker
+from gateway.handlers import agents, chat, database, devices, mailbox, runs, sessions, system, tools, worker
 from gateway.protocol.calls import ROWS
 from gateway.router import Handler
 
@@ -25,6 +25,8 @@ HANDLERS = _collect(
     database.HANDLERS,
     agents.HANDLERS,
     sessions.HANDLERS,
+    chat.HANDLERS,
+    runs.HANDLERS,
     mailbox.HANDLERS,
     tools.HANDLERS,
     worker.HANDLERS,

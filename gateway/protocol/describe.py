@@ -10,14 +10,16 @@ import typing
 import msgspec
 
 from gateway.protocol import calls, events, limits
-from gateway.protocol.calls import agents, database, devices, mailbox, sessions, system, tools, worker
-from gateway.protocol.calls.row import Count, Nothing, Params, Row
+from gateway.protocol.calls import agents, chat, database, devices, mailbox, runs, sessions, system, tools, worker
+from gateway.protocol.calls.row import ABSENT, Count, Nothing, Params, Row
 
 _FAMILIES = (
     ("System", system),
     ("Database", database),
     ("Agents", agents),
-    ("Sessions and runs", sessions),
+    ("Sessions", sessions),
+    ("Conversations", chat),
+    ("Runs", runs),
     ("Mailbox", mailbox),
     ("Tools", tools),
     ("Workers", worker),
@@ -30,9 +32,9 @@ Made from the rows in `gateway/protocol/calls` by `python -m gateway.protocol.de
 
 On a Unix door a frame is four bytes of length, big-endian, and one msgpack map:
 `{{type:"req", id, method, params?}}`, `{{type:"res", id, ok, payload?, error?}}` or
-`{{type:"event", event, payload, seq?}}`. The first call is `connect`; calls may be sent behind it without waiting.
-`seq` counts the broadcasts of one connection from 1. Errors: `{{code, message, details?, retryable?, retryAfterMs?}}`;
-codes: INVALID_REQUEST, FORBIDDEN, NOT_PAIRED, UNAVAILABLE.
+`{{type:"event", event, payload, seq?, stateVersion?}}`. The first call is `connect`; calls may be sent behind it
+without waiting. `seq` counts the broadcasts of one connection from 1.
+Errors: `{{code, message, details?, retryable?, retryAfterMs?}}`; codes: INVALID_REQUEST, FORBIDDEN, NOT_PAIRED, UNAVAILABLE.
 Protocol versions {limits.OLDEST_PROTOCOL} and {limits.PROTOCOL_VERSION} are accepted.
 
 | limit | bytes |
@@ -68,6 +70,7 @@ def _tail(doc: str) -> str:
 
 def _method(row: Row) -> str:
     scope = f"`{row.scope}`" + (f" or `{row.or_scope}`" if row.or_scope else "")
+    scope += ", more for some parameters" if row.scope_for else ""
     waits = "; may wait" if row.waits else ""
     return f"\n### {row.name}\n\n{row.summary} Scope {scope}{waits}.\n{_parameters(row.params)}"
 
@@ -83,17 +86,24 @@ def _parameters(params: type[Params]) -> str:
         return "\nNo parameters.\n"
     doc = (params.__doc__ or "").strip()
     told = f"\n{inspect.cleandoc(doc)}\n" if doc and "Struct" not in doc else ""
-    rows = "".join(f"| `{field.encode_name}` | {_type(field.type)} | {_default(field)} |\n" for field in fields)
-    return f"{told}\n| parameter | type | default |\n|---|---|---|\n{rows}"
+    live = [field for field in fields if not _is_inert(field)]
+    idle = ", ".join(f"`{field.encode_name}`" for field in fields if _is_inert(field))
+    rows = "".join(f"| `{field.encode_name}` | {_type(field.type)} | {_default(field)} |\n" for field in live)
+    table = f"\n| parameter | type | default |\n|---|---|---|\n{rows}" if live else ""
+    return f"{told}{table}" + (f"\nTaken, and nothing is done with: {idle}.\n" if idle else "")
+
+
+def _is_inert(field: msgspec.structs.FieldInfo) -> bool:
+    return field.type is msgspec.Raw and field.default is ABSENT
 
 
 def _type(kind: object) -> str:
     if kind is msgspec.Raw:
-        return "the tool's parameters"
+        return "anything"
     if typing.get_origin(kind) is typing.Annotated:
         return _type(typing.get_args(kind)[0]) + (" (0 or more)" if kind is Count else "")
     if typing.get_origin(kind) is typing.Union or type(kind).__name__ == "UnionType":
-        return " or ".join(_type(part) for part in typing.get_args(kind))
+        return " or ".join(_type(part) for part in typing.get_args(kind) if part is not msgspec.UnsetType)
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(f"`{word}`" for word in typing.get_args(kind))
     if (origin := typing.get_origin(kind)) is not None:
@@ -112,6 +122,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     if isinstance(value, msgspec.Raw):
         return "`{}`"
+    if value is msgspec.UNSET:
+        return "left as it is"
     if isinstance(value, msgspec.Struct):
         return "its defaults"
     return f"`{msgspec.json.encode(value).decode()}`"

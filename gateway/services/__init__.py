@@ -4,7 +4,6 @@ Owns the bundle `Services`; `open_services` is the only way to get one."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,34 +15,29 @@ import trio
 from gateway.config.settings import Settings
 from gateway.protocol.errors import Refusal
 from gateway.services.engine import Engine
+from gateway.services.health import HealthBook
 from gateway.services.housekeeping import keep_house
 from gateway.services.idempotency import Idempotency
+from gateway.services.identity import Identity
+from gateway.services.info import VERSION, Info
 from gateway.services.leases import Leases
 from gateway.services.mailbox import Mailbox
 from gateway.services.pairing import Pairing
 from gateway.services.ports import Publisher, Supervisor
+from gateway.services.presence import Attendance
 from gateway.services.recovery import recover
 from gateway.services.refusals import Refusals
 from gateway.services.runs import Runs
+from gateway.services.session_edits import SessionEdits
 from gateway.services.sessions import Sessions
 from gateway.services.workers import Workers
 from gateway.store.database import Database, open_database
 from gateway.store.faults import Unwilling
 from supervisor.crashpoints import wall_clock
 
-VERSION = importlib.metadata.version("peergate")
-"""Read when the zygote imports this, so that no gateway spends four milliseconds on it."""
 DATABASE = "peergate.db"
-
-
-@dataclass(frozen=True, slots=True)
-class Info:
-    """What the gateway knows of itself. `started_ms`: wall clock; `epoch` counts gateway starts on this database."""
-
-    generation: int
-    epoch: int
-    started_ms: float
-    version: str
+HEALTH_SECONDS = 60.0
+"""How often listeners hear of the health."""
 
 
 @dataclass(slots=True)
@@ -65,7 +59,11 @@ class Services:
     clock: Callable[[], float]
     info: Info
     engine: Engine = field(repr=False)
-    counters: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    edits: SessionEdits
+    health: HealthBook
+    presence: Attendance
+    identity: Identity
+    counters: dict[str, Callable[[], Any]]
     """Set by the composition root: `connections` -> how many are open; `status` -> doors and such for the `status`
     answer."""
 
@@ -114,10 +112,15 @@ async def open_services(
             pairing = Pairing(database, hub, clock)
             nursery.start_soon(keep_house, engine, pairing.clean)
             info = Info(generation, database.epoch, clock(), VERSION)
+            board = engine.board
+            sessions = Sessions(database, clock, lambda key: board.current(key) is not None, board.busy)
+            counters: dict[str, Callable[[], Any]] = {}
+            health = HealthBook(engine, info, counters)
+            nursery.start_soon(_tell_health, hub, health)
             services = Services(
-                settings, database, Sessions(database, clock, lambda key: engine.board.current(key) is not None),
-                Runs(engine), Leases(engine), Mailbox(engine), engine.workers, Idempotency(database, clock),
-                Refusals(database, clock), pairing, hub, link, clock, info, engine,
+                settings, database, sessions, Runs(engine), Leases(engine), Mailbox(engine), engine.workers,
+                Idempotency(database, clock), Refusals(database, clock), pairing, hub, link, clock, info, engine,
+                SessionEdits(engine), health, Attendance(hub, clock), Identity(state_dir), counters,
             )  # fmt: skip
             try:
                 await recover(engine, live_rows, list(quarantined))
@@ -125,6 +128,13 @@ async def open_services(
                 raise Unwilling(refusal.shape.message) from refusal
             yield services
             nursery.cancel_scope.cancel()
+
+
+async def _tell_health(hub: Publisher, health: HealthBook) -> None:
+    while True:
+        await trio.sleep(HEALTH_SECONDS)
+        if hub.listeners:
+            hub.publish("health", health.picture())
 
 
 async def _fail_when_broken(database: Database) -> None:

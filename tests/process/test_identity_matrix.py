@@ -17,49 +17,69 @@ OPERATOR_UID, MEMBER_UID, MEMBER_GID, STRANGER = 23456, 23457, 34567, 45678
 
 # Columns: a tool (also the worker process without its ticket), a member of the operator group, an operator.
 TABLE = """
-agent               -  member  operator
-agent.wait          -  member  operator
-agents.list         -  member  operator
-agents.quarantine   -  -       operator
-agents.release      -  -       operator
-agents.restart      -  -       operator
-agents.stop         -  -       operator
-audit.list          -  member  operator
-chat.abort          -  member  operator
-chat.history        -  member  operator
-config.get          -  member  operator
-database.backup     -  -       operator
-database.check      -  -       operator
-device.pair.approve           -  -       operator
-device.pair.list              -  -       operator
-device.pair.reject            -  -       operator
-device.pair.remove            -  -       operator
-device.pair.rename            -  -       operator
-device.pair.setupCode         -  -       operator
-device.pair.setupStatus       -  -       operator
-device.scopes.requestUpgrade  -  member  operator
-device.scopes.waitUpgrade     -  member  operator
-device.token.revoke           -  -       operator
-device.token.rotate           -  -       operator
-health              -  member  operator
-logs.tail           -  member  operator
-mailbox.drop        -  -       operator
-mailbox.list        -  member  operator
-mailbox.retry       -  -       operator
-refusals.list       -  member  operator
-runs.list           -  member  operator
-sessions.describe   -  member  operator
-sessions.list       -  member  operator
-sessions.reset      -  -       operator
-status              -  member  operator
-system.processes    -  member  operator
-tools.invoke        tool  member  operator
-worker.effect       -  -  -
-worker.emit         -  -  -
-worker.finish       -  -  -
-worker.next         -  -  -
-worker.state        -  -  -
-worker.steering     -  -  -
+agent                          -  member  operator
+agent.identity.get             -  member  operator
+agent.wait                     -  member  operator
+agents.list                    -  member  operator
+agents.quarantine              -  -       operator
+agents.release                 -  -       operator
+agents.restart                 -  -       operator
+agents.stop                    -  -       operator
+audit.list                     -  member  operator
+channels.status                -  member  operator
+chat.abort                     -  member  operator
+chat.history                   -  member  operator
+chat.send                      -  member  operator
+config.get                     -  member  operator
+database.backup                -  -       operator
+database.check                 -  -       operator
+device.pair.approve            -  -       operator
+device.pair.list               -  -       operator
+device.pair.reject             -  -       operator
+device.pair.remove             -  -       operator
+device.pair.rename             -  -       operator
+device.pair.setupCode          -  -       operator
+device.pair.setupStatus        -  -       operator
+device.scopes.requestUpgrade   -  member  operator
+device.scopes.waitUpgrade      -  member  operator
+device.token.revoke            -  -       operator
+device.token.rotate            -  -       operator
+gateway.identity.get           member  operator
+health                         -  member  operator
+last-heartbeat                 -  member  operator
+logs.tail                      -  member  operator
+mailbox.drop                   -  -       operator
+mailbox.list                   -  member  operator
+mailbox.retry                  -  -       operator
+models.list                    -  member  operator
+node.list                      -  member  operator
+refusals.list                  -  member  operator
+runs.list                      -  member  operator
+sessions.abort                 -  member  operator
+sessions.create                -  member  operator
+sessions.delete                -  -       operator
+sessions.describe              -  member  operator
+sessions.list                  -  member  operator
+sessions.messages.subscribe    member  operator
+sessions.messages.unsubscribe  member  operator
+sessions.patch                 -  member  operator
+sessions.preview               -  member  operator
+sessions.reset                 -  -       operator
+sessions.resolve               -  member  operator
+sessions.send                  -  member  operator
+sessions.subscribe             -  member  operator
+sessions.unsubscribe           member  operator
+status                         -  member  operator
+system-presence                -  member  operator
+system.processes               -  member  operator
+tools.catalog                  -  member  operator
+tools.invoke                   tool  member  operator
+worker.effect                  -  -  -
+worker.emit                    -  -  -
+worker.finish                  -  -  -
+worker.next                    -  -  -
+worker.state                   -  -  -
+worker.steering                -  -  -
 """
 ALLOWED = {line.split()[0]: set(line.split()[1:]) - {"-"} for line in TABLE.strip().splitlines()}
 NO_SUCH = "no such message"
@@ -85,8 +105,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "device.token.rotate": {"deviceId": NO_SUCH, "role": "operator"},
     "mailbox.drop": {"id": NO_SUCH},
     "mailbox.retry": {"id": NO_SUCH},
+    "chat.send": {"sessionKey": "agent:other:main", "message": "hello", "idempotencyKey": "matrix chat"},
+    "sessions.abort": {"key": "agent:other:main"},
+    "sessions.create": {"key": "agent:other:made"},
+    "sessions.delete": {"key": "agent:other:made"},
     "sessions.describe": {"key": "agent:errand:main"},
+    "sessions.messages.subscribe": {"key": "agent:other:main"},
+    "sessions.messages.unsubscribe": {"key": "agent:other:main"},
+    "sessions.patch": {"key": "agent:other:main"},
+    "sessions.preview": {"keys": ["agent:other:main"]},
     "sessions.reset": {"key": "agent:other:main"},
+    "sessions.resolve": {"key": "agent:other:main", "allowMissing": True},
+    "sessions.send": {"key": "agent:other:main", "message": "hello"},
     "tools.invoke": {"name": "sessions_list"},
     **{name: {"agentId": "other"} for name in ALLOWED if name.startswith("agents.") and name != "agents.list"},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.protocol.calls import agents, database, devices, mailbox, sessions, system, tools, worker
+from gateway.protocol.calls import agents, chat, database, devices, mailbox, runs, sessions, system, tools, worker
 from gateway.protocol.calls.row import Row
 
 
@@ -16,5 +16,14 @@ def _collect(*families: tuple[Row, ...]) -> dict[str, Row]:
 
 
 ROWS = _collect(
-    system.ROWS, database.ROWS, agents.ROWS, sessions.ROWS, mailbox.ROWS, tools.ROWS, worker.ROWS, devices.ROWS
+    system.ROWS,
+    database.ROWS,
+    agents.ROWS,
+    sessions.ROWS,
+    chat.ROWS,
+    runs.ROWS,
+    mailbox.ROWS,
+    tools.ROWS,
+    worker.ROWS,
+    devices.ROWS,
 )

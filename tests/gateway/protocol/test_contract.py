@@ -8,7 +8,7 @@ import pytest
 
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
-from gateway.protocol.calls.row import Params
+from gateway.protocol.calls.row import Params, given
 from gateway.protocol.calls.tools import BY_NAME
 from gateway.protocol.events import EVENT_SCOPES
 from gateway.protocol.keys import is_agent_id, main_key, parse_key, subagent_key
@@ -23,6 +23,13 @@ AUTHORITY = {
     "agents.list": "operator.read", "agents.stop": "operator.admin", "agents.restart": "operator.admin",
     "agents.quarantine": "operator.admin", "agents.release": "operator.admin", "sessions.list": "operator.read",
     "sessions.describe": "operator.read", "chat.history": "operator.read", "runs.list": "operator.read",
+    "sessions.resolve": "operator.read", "sessions.preview": "operator.read", "sessions.create": "operator.write",
+    "sessions.send": "operator.write", "sessions.abort": "operator.write", "sessions.patch": "operator.write",
+    "sessions.delete": "operator.write", "sessions.subscribe": "operator.read", "sessions.unsubscribe": "operator.read",
+    "sessions.messages.subscribe": "operator.read", "sessions.messages.unsubscribe": "operator.read",
+    "chat.send": "operator.write", "system-presence": "operator.read", "gateway.identity.get": "operator.read",
+    "last-heartbeat": "operator.read", "channels.status": "operator.read", "node.list": "operator.read",
+    "agent.identity.get": "operator.read", "models.list": "operator.read", "tools.catalog": "operator.read",
     "agent": "operator.write", "agent.wait": "operator.write", "chat.abort": "operator.write",
     "tools.invoke": "session", "worker.next": "worker", "worker.emit": "worker", "worker.finish": "worker",
     "worker.steering": "worker", "worker.state": "worker", "worker.effect": "worker",
@@ -42,6 +49,49 @@ def test_authority_is_what_it_was():
     assert {name: row.scope for name, row in ROWS.items()} == AUTHORITY
     others = {name: row.or_scope for name, row in ROWS.items() if row.or_scope}
     assert others == {"tools.invoke": scopes.READ, **dict.fromkeys(UPGRADES, scopes.PAIRING)}
+
+
+# Calls whose words decide (OpenClaw 2026.9.6): what they say, and what they need then.
+BY_WORDS: list[tuple[str, dict[str, object], str]] = [
+    ("agent", {"message": "hello", "idempotencyKey": "k"}, scopes.WRITE),
+    ("agent", {"message": "/newest first", "idempotencyKey": "k"}, scopes.WRITE),
+    ("agent", {"message": " /new", "idempotencyKey": "k"}, scopes.ADMIN),
+    ("agent", {"message": "/RESET\nand then", "idempotencyKey": "k"}, scopes.ADMIN),
+    ("sessions.create", {}, scopes.WRITE),
+    ("sessions.create", {"label": "a", "message": "b"}, scopes.WRITE),
+    ("sessions.create", {"incognito": True}, scopes.ADMIN),
+    ("sessions.create", {"execNode": "n"}, scopes.ADMIN),
+    ("sessions.delete", {"key": "k"}, scopes.ADMIN),
+    ("sessions.delete", {"key": "k", "archivedOnly": False}, scopes.ADMIN),
+    ("sessions.delete", {"key": "k", "archivedOnly": True}, scopes.WRITE),
+    ("sessions.patch", {"key": "k"}, scopes.WRITE),
+    ("sessions.patch", {"key": "k", "label": None, "expectedSessionId": "s"}, scopes.WRITE),
+    ("sessions.patch", {"key": "k", "pinned": True, "model": None}, scopes.WRITE),
+    ("sessions.patch", {"key": "k", "permissionMode": "guarded"}, scopes.WRITE),
+    ("sessions.patch", {"key": "k", "permissionMode": "full"}, scopes.ADMIN),
+    ("sessions.patch", {"key": "k", "label": "a", "execSecurity": "full"}, scopes.ADMIN),
+    ("sessions.patch", {"key": "k", "sendPolicy": "allow"}, scopes.ADMIN),
+    ("sessions.patch", {"key": "k", "verboseLevel": None}, scopes.ADMIN),
+]
+
+
+@pytest.mark.parametrize(("name", "params", "needed"), BY_WORDS, ids=[f"{name} {said}" for name, said, _ in BY_WORDS])
+def test_what_a_call_says_decides_where_the_row_says_so(name: str, params: dict[str, object], needed: str):
+    row = ROWS[name]
+    assert row.scope_for is not None
+    for decoder, encode in ((row.decoder, msgspec.msgpack.encode), (row.json_decoder, msgspec.json.encode)):
+        assert row.scope_for(decoder.decode(encode(params))) == needed
+
+
+def test_every_row_whose_words_decide_is_in_the_table():
+    assert {name for name, row in ROWS.items() if row.scope_for} == {name for name, _, _ in BY_WORDS}
+
+
+# What OpenClaw's clients may send besides is taken, whatever it is, and costs nothing.
+def test_an_inert_parameter_may_be_anything():
+    patch = ROWS["sessions.patch"].json_decoder.decode(b'{"key": "k", "icon": {"a": [1, null]}, "model": "x"}')
+    assert given(patch) == ["icon", "model"]
+    assert given(ROWS["sessions.patch"].decoder.decode(msgspec.msgpack.encode({"key": "k"}))) == []
 
 
 @pytest.mark.parametrize("name", ROWS)
