@@ -44,7 +44,7 @@ device.scopes.requestUpgrade   -  member  operator
 device.scopes.waitUpgrade      -  member  operator
 device.token.revoke            -  -       operator
 device.token.rotate            -  -       operator
-gateway.identity.get           member  operator
+gateway.identity.get           -  member  operator
 health                         -  member  operator
 last-heartbeat                 -  member  operator
 logs.tail                      -  member  operator
@@ -60,15 +60,15 @@ sessions.create                -  member  operator
 sessions.delete                -  -       operator
 sessions.describe              -  member  operator
 sessions.list                  -  member  operator
-sessions.messages.subscribe    member  operator
-sessions.messages.unsubscribe  member  operator
+sessions.messages.subscribe    -  member  operator
+sessions.messages.unsubscribe  -  member  operator
 sessions.patch                 -  member  operator
 sessions.preview               -  member  operator
 sessions.reset                 -  -       operator
 sessions.resolve               -  member  operator
 sessions.send                  -  member  operator
 sessions.subscribe             -  member  operator
-sessions.unsubscribe           member  operator
+sessions.unsubscribe           -  member  operator
 status                         -  member  operator
 system-presence                -  member  operator
 system.processes               -  member  operator
@@ -87,7 +87,9 @@ NO_SUCH = "no such message"
 BACKUP_RULES = ("a backup needs an absolute path", "only uid 0 and uid ")
 # Nobody of this machine is a device, and none is paired here.
 DEVICE_RULES = ("unknown requestId", "unknown deviceId", "device scope upgrade requires", "there is no outer door")
-RULES = (*BACKUP_RULES, *DEVICE_RULES)
+# A call of somebody before may still be worked at, or have ended as the agent was held.
+BUSY = ("the session agent:other:main is at work", "agent other ", "aborted", "stopped by an operator")
+RULES = (*BACKUP_RULES, *DEVICE_RULES, *BUSY)
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "agent": {"sessionKey": "agent:other:main", "message": "hello", "idempotencyKey": "matrix"},
     "agent.wait": {"runId": "matrix", "timeoutMs": 0},

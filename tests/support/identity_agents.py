@@ -126,7 +126,7 @@ def calls(door: str, wanted: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]
         answers = [visitor.call(method, params) for method, params in wanted]
     return {
         "hello": hello["payload"]["principal"],
-        "answers": [answer["payload"] if answer["ok"] else {"error": answer["error"]} for answer in answers],
+        "answers": [answer.get("payload") if answer["ok"] else {"error": answer["error"]} for answer in answers],
     }
 
 
