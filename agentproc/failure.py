@@ -47,10 +47,28 @@ def limit_behind(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return f"limits.openFiles: {soft} are allowed"
+    if isinstance(error, BlockingIOError) and _starts_a_process(error) and (allowed := processes_allowed()):
+        return f"limits.pids: {allowed} are allowed"
     if isinstance(error, MemoryError):
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
         return None if soft == resource.RLIM_INFINITY else "limits.memoryBytes"
     return None
+
+
+def _starts_a_process(error: BaseException) -> bool:
+    return any(frame.name == "_execute_child" for frame in traceback.extract_tb(error.__traceback__))
+
+
+def processes_allowed() -> int | None:
+    """How many processes the kernel lets this worker and its tools have: its control group's pids.max, else what a uid
+    of its own may have (RLIMIT_NPROC); None without such a limit."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next(line.removeprefix("0::") for line in groups if line.startswith("0::"))
+        return int(Path(f"/sys/fs/cgroup{own}/pids.max").read_text())
+    except (OSError, StopIteration, ValueError):  # no such group, no such controller, or "max"
+        soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+        return None if soft == resource.RLIM_INFINITY else soft
 
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:

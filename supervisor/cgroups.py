@@ -17,6 +17,8 @@ DEFAULT_ROOT = "/sys/fs/cgroup"
 _CONTROLLERS = ("memory", "pids", "cpu")
 WORKER_CPU_WEIGHT = 20
 """Against 100 of everything else: the supervisor and the gateway come first."""
+CPU_PERIOD = 100_000
+"""Microseconds over which a share of the processor is reckoned; the kernel's own default."""
 
 
 def own_group(pid: int | None = None) -> str | None:
@@ -73,6 +75,14 @@ class Cgroup:
             return error.errno == errno.ENODEV  # the group is being removed
         return True
 
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel killed something in it because it was over its memory.max."""
+        try:
+            events = dict(line.split() for line in _read(f"{self.path}/memory.events").splitlines())
+        except OSError:
+            return False
+        return events.get("oom_kill", "0") != "0"
+
     def remove(self) -> bool:
         """Remove the group and what was nested in it. False while something is left in it."""
         for directory, _, _ in os.walk(self.path, topdown=False):
@@ -96,15 +106,22 @@ class Cgroups:
         """A group for one worker with its limits, as far as controllers were delegated. Raises OSError."""
         group = Cgroup(f"{self.path}/worker-{spawn}")
         os.mkdir(group.path)
+        memory, percent = limits.get("memoryBytes"), limits.get("cpuPercent")
         settings = {
             "pids.max": limits.get("pids"),
-            "memory.max": limits.get("memoryBytes"),
+            "memory.max": memory,
+            "memory.oom.group": 1 if memory else None,  # a worker without its tools is of no use, nor they without it
             "cpu.weight": WORKER_CPU_WEIGHT,
+            "cpu.max": f"{percent * CPU_PERIOD // 100} {CPU_PERIOD}" if percent else None,
         }
         for name, value in settings.items():
             if value and name.partition(".")[0] in self.controllers:
                 _write(f"{group.path}/{name}", str(value))
         return group
+
+    def holds(self, key: str) -> bool:
+        """Whether the limit of this name is the kernel's business here."""
+        return {"memoryBytes": "memory", "pids": "pids", "cpuPercent": "cpu"}.get(key) in self.controllers
 
     def leftovers(self) -> list[Cgroup]:
         """Groups of workers of an earlier supervisor in the same subtree. Call it before the first `create`."""

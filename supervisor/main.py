@@ -17,7 +17,7 @@ from typing import TypeVar
 import trio
 
 from supervisor import kernel, marks, trees, trust
-from supervisor.cgroups import open_cgroups
+from supervisor.cgroups import Cgroups, open_cgroups
 from supervisor.lock import Lock, Locked
 from supervisor.logfile import Log
 from supervisor.notify import Notifier
@@ -199,6 +199,18 @@ def check_places(options: Options, resolved: Resolved, log: Log) -> None:
         )
 
 
+def warn_of_shares(resolved: Resolved, cgroups: Cgroups | None, log: Log) -> None:
+    """Say which agents' share of the processor nobody holds: without the kernel there is no way to."""
+    if cgroups is not None and cgroups.holds("cpuPercent"):
+        return
+    for name, agent in resolved.settings.agents.items():
+        if "cpuPercent" in agent.limits:
+            log.warning(
+                f"limits.cpuPercent of agent {name} is not held: no cpu controller of cgroup v2 is delegated to us",
+                agent=name,
+            )
+
+
 def _own_filters() -> int:
     return kernel.seccomp_filters(os.getpid()) or 0
 
@@ -208,6 +220,7 @@ async def _serve(
 ) -> int:
     filters, mark = _own_filters(), marks.state_mark(options.state_dir)
     cgroups = open_cgroups(resolved.settings.cgroup)
+    warn_of_shares(resolved, cgroups, log)
     leftovers = trees.boot_scan(mark, filters, cgroups.leftovers() if cgroups is not None else ())
     if leftovers.killed:
         log.warning(f"killed {leftovers.killed} processes that a dead supervisor of this state directory left")
@@ -223,6 +236,7 @@ async def _serve(
             check_places(options, new, log)
         except Refused as refused:
             raise UnsafePlace(str(refused)) from refused
+        warn_of_shares(new, cgroups, log)
 
     environment = {**allowed_environment(os.environ), marks.STATE_VARIABLE: mark}
     ground = Ground(options, table, doors, log, notifier, asked, environment, filters, cgroups, recheck)

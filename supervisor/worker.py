@@ -125,6 +125,9 @@ class Worker:
         self._complain(report.left)
         end = await reaped(self.entry.pidfd)
         if self.cgroup is not None:
+            if end.signal == signal.SIGKILL and self.cgroup.ran_out_of_memory():
+                allowed = self.settings.limits.get("memoryBytes")
+                self.reason = self.reason or f"limits.memoryBytes: the kernel ended it, {allowed} bytes are allowed"
             self.cgroup.remove()
         return end
 

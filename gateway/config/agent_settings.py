@@ -42,6 +42,7 @@ class Limits(Section, frozen=True):
     pids: Positive | None = None
     open_files: Positive | None = None
     cpu_seconds: Positive | None = None
+    cpu_percent: Annotated[int, Meta(ge=1, le=100_000, description="Of one processor; 200 is two.")] | None = None
     wall_seconds: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
     output_bytes: Positive | None = None
     transcript_bytes: Annotated[Positive | None, Meta(description="A session with more takes no new message.")] = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import trio
 
@@ -43,6 +46,26 @@ async def test_an_error_out_of_a_nursery_is_told_as_itself():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, broken, 0)
     assert describe(info.value).startswith("LookupError: nothing there\n  in broken, ")
+
+
+def test_a_process_that_may_not_be_started_names_the_limit():
+    """In a process of its own: as a user who may have one process, and is it."""
+    program = (
+        "import os, resource, subprocess\nfrom agentproc.failure import describe\n"
+        "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\n"
+        "os.geteuid() or os.setresuid(4242, 4242, 4242)\n"
+        "try:\n    held = [subprocess.Popen(['sleep', '0.2']) for _ in range(3)]\n"
+        "except OSError as error:\n    print(describe(error).splitlines()[0])\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "Resource temporarily unavailable" in told
+    assert told.endswith("(limits.pids: 1 are allowed)\n")
+
+
+def test_a_resource_that_is_unavailable_for_another_reason_names_none():
+    with pytest.raises(BlockingIOError) as info:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    assert "limits" not in describe(info.value)
 
 
 def test_several_errors_at_once_are_counted():

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.cgroups import DEFAULT_ROOT, own_group
 from tests.support.system import Answer, System, eventually, running
 
 AGENTS = """
@@ -54,6 +55,9 @@ async def wordy(ctx):
 async def fine(ctx):
     return "y" * 2000
 
+async def calm(ctx):
+    return "slowly"
+
 async def pay(ctx):
     async def charge():
         with open(ctx.message, "a") as ledger:
@@ -73,6 +77,7 @@ LIMITS: dict[str, dict[str, int]] = {
     "loud": {"outputBytes": 20_000},
     "wordy": {"outputBytes": 20_000},
     "fine": {"transcriptBytes": 1000},
+    "calm": {"cpuPercent": 150},
     "pay": {},
 }
 
@@ -85,14 +90,14 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         name: {"runtime": {"type": "python", "entry": f"limit_agents:{name}", "path": str(place)}, "limits": limits}
         for name, limits in LIMITS.items()
     }
-    with running({"agents": {"defaults": {"noProgressSeconds": 3}, "entries": entries}}) as started:
+    with running({"agents": {"defaults": {"noProgressSeconds": 8}, "entries": entries}}) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def ended(system: System) -> dict[str, dict[str, Any]]:
     """How a run of each agent that breaks a limit ended; all at once, because it takes seconds."""
-    broken = [name for name in LIMITS if name not in ("fine", "pay")]
+    broken = [name for name in LIMITS if name not in ("fine", "calm", "pay")]
     started = {name: send(system, name, "go") for name in broken}
     return {name: wait(system, run_id) for name, run_id in started.items()}
 
@@ -117,7 +122,7 @@ def wait(system: System, run_id: str) -> dict[str, Any]:
         ("files", "failed", ["Too many open files", "limits.openFiles: 100 are allowed"]),
         ("cpu", "failed", ["limits.cpuSeconds", "agents.entries.cpu.limits.cpuSeconds"]),
         ("wall", "timed_out", ["longer than 2 s", "agents.entries.wall.limits.wallSeconds"]),
-        ("silent", "timed_out", ["no sign of progress for 3 s", "agents.defaults.noProgressSeconds"]),
+        ("silent", "timed_out", ["no sign of progress for 8 s", "agents.defaults.noProgressSeconds"]),
         ("loud", "failed", ["limits.outputBytes: ", "20000 allowed", "agents.entries.loud.limits.outputBytes"]),
         ("wordy", "failed", ["a reply of 30000 bytes, 20000 are allowed", "limits.outputBytes"]),
     ],
@@ -141,6 +146,15 @@ def test_the_others_go_on_and_nothing_of_the_broken_ones_is_left(system: System,
     assert wait(system, send(system, "fine", "still there?"))["state"] == "done"
     gone = {"memory", "pids", "cpu", "loud"}
     eventually(lambda: not [row for row in system.ps() if row.get("agentId") in gone])
+
+
+def test_a_share_of_the_processor_is_held_by_the_kernel_or_said_not_to_be(system: System):
+    """Here no cpu controller is delegated; where one is, the other half of this is what is tested."""
+    wait(system, send(system, "calm", "where are you?"))
+    (worker,) = [row for row in system.ps("worker") if row.get("agentId") == "calm"]
+    share = Path(f"{DEFAULT_ROOT}{own_group(worker['pid'])}/cpu.max")
+    held = share.exists() and share.read_text().split() == ["150000", "100000"]
+    assert held != ("limits.cpuPercent of agent calm is not held: no cpu controller" in system.errors.read_text())
 
 
 def test_a_full_transcript_refuses_until_it_is_begun_anew(system: System, ended: dict[str, dict[str, Any]]):

@@ -292,9 +292,7 @@ def test_systemd_waits_with_one_that_waits_for_another_to_end(system: Tiny, monk
         monkeypatch.setenv("NOTIFY_SOCKET", str(system.directory / "notify"))
         command = [sys.executable, "-I", "-m", "supervisor", "--wait", "--runtime-dir", str(system.runtime)]
         with system.errors.open("ab") as log:
-            second = subprocess.Popen(
-                [*command, "--state-dir", str(system.state), "--config", str(system.config)], stderr=log
-            )
+            second = subprocess.Popen([*command, "--state-dir", str(system.state)], stderr=log)
         try:
             extend, status = listener.recv(4096).decode().split("\n")
             assert extend == "EXTEND_TIMEOUT_USEC=30000000"

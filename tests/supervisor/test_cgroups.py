@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.cgroups import DEFAULT_ROOT, Cgroups, open_cgroups, own_group, wait_until_empty
+from supervisor.cgroups import DEFAULT_ROOT, Cgroup, Cgroups, open_cgroups, own_group, wait_until_empty
 
 
 def unified() -> Path | None:
@@ -97,6 +97,27 @@ def test_groups_of_an_earlier_life_are_found_with_what_they_nested(delegated):
 
 def test_limits_are_written_for_delegated_controllers_only(tmp_path):
     """On a plain directory: which files are written, and what into them."""
-    cgroup = Cgroups(str(tmp_path), frozenset({"memory", "cpu"})).create("s1", {"memoryBytes": 1000, "pids": 7})
-    written = {path.name: path.read_text() for path in Path(cgroup.path).iterdir()}
-    assert written == {"memory.max": "1000", "cpu.weight": "20"}
+    limits = {"memoryBytes": 1000, "pids": 7, "cpuPercent": 150}
+    cgroups = Cgroups(str(tmp_path), frozenset({"memory", "cpu"}))
+    assert [cgroups.holds(key) for key in (*limits, "openFiles")] == [True, False, True, False]
+    assert written_for(cgroups, "s1", limits) == {
+        "memory.max": "1000", "memory.oom.group": "1", "cpu.weight": "20", "cpu.max": "150000 100000",
+    }  # fmt: skip
+    assert written_for(cgroups, "s2", {"pids": 7}) == {"cpu.weight": "20"}
+    assert written_for(Cgroups(str(tmp_path), frozenset({"pids"})), "s3", limits) == {"pids.max": "7"}
+
+
+def written_for(cgroups: Cgroups, spawn: str, limits: dict[str, int]) -> dict[str, str]:
+    group = cgroups.create(spawn, limits)
+    return {path.name: path.read_text() for path in Path(group.path).iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("events", "ran_out"),
+    [("low 0\nhigh 0\nmax 9\noom 0\noom_kill 0\n", False), ("max 9\noom 1\noom_kill 1\n", True), (None, False)],
+)
+def test_what_the_kernel_killed_for_memory_is_told_by_its_own_count(tmp_path, events: str | None, ran_out: bool):
+    """The format of memory.events (cgroups(7)); no memory controller is delegated where this is developed."""
+    if events is not None:
+        (tmp_path / "memory.events").write_text(events)
+    assert Cgroup(str(tmp_path)).ran_out_of_memory() is ran_out

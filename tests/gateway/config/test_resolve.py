@@ -47,7 +47,8 @@ def test_the_document_is_exactly_what_was_agreed():
     document = msgspec.json.decode(msgspec.json.encode(resolved(tree)))
     assert list(document) == ["source", "warnings", "supervisor", "settings"]
     assert (document["source"], document["warnings"]) == ("/etc/peergate/peergate.toml", ["a warning"])
-    limits = {"memoryBytes": None, "pids": 5, "openFiles": None, "cpuSeconds": None, "wallSeconds": None}
+    limits = {"memoryBytes": None, "pids": 5, "openFiles": None, "cpuSeconds": None, "cpuPercent": None}
+    limits |= {"wallSeconds": None}
     runtime: dict[str, object] = {"type": "command", "argv": ["cat"], "cwd": None, "env": {}, "timeoutSeconds": None}
     assert document["supervisor"] == {
         "spawnMethod": "zygote",

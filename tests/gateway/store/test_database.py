@@ -6,7 +6,6 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -201,27 +200,6 @@ async def test_a_full_disk_is_told_in_words_and_stores_nothing_of_the_batch(data
 
 def test_errors_of_ours_are_not_taken_for_the_disks():
     assert refusal_of(sqlite3.ProgrammingError("wrong number of bindings")) is None
-
-
-async def test_opening_that_takes_long_says_again_and_again_what_it_does(tmp_path, monkeypatch):
-    heard: list[str] = []
-    let_go = threading.Event()
-
-    def slowly(connection: sqlite3.Connection) -> int:
-        let_go.wait(20)
-        return migrate(connection)
-
-    monkeypatch.setattr("gateway.store.database.migrate", slowly)
-    monkeypatch.setattr("gateway.store.database.OPEN_AGAIN_SECONDS", 0.01)
-
-    def hear(what: str) -> None:
-        heard.append(what)
-        if len(heard) > 3 and "schema" in what:
-            let_go.set()
-
-    async with open_database(tmp_path / "x.db", thorough=True, waiting=hear):
-        assert heard[-1] == f"the database is brought from schema 0 to {len(migrations())}"
-        assert all(what.startswith("the database is ") for what in heard)
 
 
 async def test_a_file_that_is_no_database_is_told_in_words(tmp_path):
