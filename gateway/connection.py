@@ -17,7 +17,7 @@ import trio
 
 from gateway.auth.principal import Principal, Refusal
 from gateway.house import House
-from gateway.link.base import Link, LinkLost, OtherSender, SlowConsumer
+from gateway.link.base import Link, LinkLost, OtherSender, PeerSilent, SlowConsumer
 from gateway.protocol.calls.system import Connect
 from gateway.protocol.errors import CloseReason, ErrorCode, ErrorShape
 from gateway.protocol.frames import BadFrame, Broadcast, Codec, Event, FrameTooLarge, Request, Response
@@ -212,6 +212,8 @@ class Connection:
             self.end(CloseReason.BAD_FRAME, str(error))
         except OtherSender as error:
             self.end(CloseReason.OTHER_SENDER, str(error))
+        except PeerSilent as error:
+            self.end(CloseReason.TIMED_OUT, str(error))
         except LinkLost as error:
             self.end(CloseReason.PEER_CLOSED, str(error))
 

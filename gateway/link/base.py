@@ -11,6 +11,10 @@ class LinkLost(Exception):
     """The other end is gone or the transport is broken."""
 
 
+class PeerSilent(LinkLost):
+    """The other end does not answer pings."""
+
+
 class SlowConsumer(Exception):
     """The other end leaves too much unread."""
 

@@ -114,3 +114,10 @@ CLOSE_CODES: dict[CloseReason, int] = {
 }
 """The code of a WebSocket Close frame (RFC 6455 section 7.4, OpenClaw's use of it); everything else is POLICY_CLOSE."""
 POLICY_CLOSE = 1008
+TOLD_REASONS = frozenset(
+    {
+        CloseReason.UNAUTHORIZED, CloseReason.NOT_PAIRED, CloseReason.BAD_PROOF, CloseReason.BAD_ORIGIN,
+        CloseReason.DEVICE_GONE, CloseReason.STARTING, CloseReason.BAD_FRAME, CloseReason.OURS,
+    }
+)  # fmt: skip
+"""Ends whose details the peer may read in the Close frame; those of the others are for our log."""

@@ -1,0 +1,262 @@
+"""A TCP connection as bytes, with TLS when a context is given: reading waits, writing never does.
+
+Owns the socket. What the kernel does not take at once stays in an outbox of at most `max_buffered` bytes; a task that
+exists only while there is something left empties it. TLS runs on memory buffers (ssl.SSLObject), so that encrypting is
+a plain function too and nobody's cancellation can cut a record in half. It is a Trio stream, for what is built on
+one: HTTP and trio-websocket."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+
+import trio
+
+from gateway.link.base import LinkLost, SlowConsumer
+
+READ_BYTES = 64 * 1024
+MAX_BUFFERED_BYTES = 1024 * 1024
+"""Until its owner raises it: enough for what is said before anybody is let in."""
+
+
+class Tcp(trio.abc.Stream):
+    """One end of a TCP connection. `max_buffered` bounds what may wait to be sent; `allowance`, unless None, how many
+    bytes may still arrive before the peer is let in. Reading raises trio.BrokenResourceError when the connection
+    breaks, as Trio's streams do; writing raises SlowConsumer and LinkLost, as our links do."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext | None = None,
+        *,
+        server_side: bool = True,
+        server_hostname: str | None = None,
+        allowance: int | None = None,
+    ) -> None:
+        sock.setblocking(False)
+        self.max_buffered = MAX_BUFFERED_BYTES
+        self.allowance = allowance
+        self.overrun = False
+        self._sock = sock
+        self._nursery: trio.Nursery | None = None
+        self._replay = b""
+        self._outbox = bytearray()
+        self._flushing = False
+        self._corked = False
+        self._sealed = False
+        self._tls: ssl.SSLObject | None = None
+        if context is not None:
+            self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS state, or None on a plain connection."""
+        return self._tls
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the kernel."""
+        return len(self._outbox)
+
+    def attach(self, nursery: trio.Nursery) -> None:
+        """From now on what cannot be sent at once is sent by a task in `nursery`, and `send_all` waits no more."""
+        self._nursery = nursery
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def handshake(self) -> None:
+        """Agree on TLS; nothing to do on a plain connection. Raises trio.BrokenResourceError; bound it outside."""
+        while self._tls is not None:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._push_records()
+                await self._feed()
+            except ssl.SSLError as error:
+                await self._push_records()  # the alert that tells the peer what was wrong
+                raise trio.BrokenResourceError(_words(error)) from error
+            else:
+                return await self._push_records()
+
+    def unread(self, data: bytes) -> None:
+        """Have this read first: somebody has looked ahead."""
+        self._replay = data + self._replay
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Some bytes, b"" at the end. Raises trio.BrokenResourceError, trio.ClosedResourceError."""
+        size = READ_BYTES if max_bytes is None else max_bytes
+        if self._replay:
+            data, self._replay = self._replay[:size], self._replay[size:]
+            await trio.lowlevel.checkpoint()
+            return data
+        data = await (self._receive(size) if self._tls is None else self._decrypt(self._tls, size))
+        if self.allowance is not None:
+            self.allowance -= len(data)
+            if self.allowance < 0:
+                self.overrun = True
+                return b""
+        return data
+
+    async def _receive(self, size: int) -> bytes:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._sock)
+                return self._sock.recv(size)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if self._sock.fileno() < 0:
+                    raise trio.ClosedResourceError from error
+                raise trio.BrokenResourceError(str(error)) from error
+
+    async def _decrypt(self, tls: ssl.SSLObject, size: int) -> bytes:
+        while True:
+            try:
+                data = tls.read(size)
+            except ssl.SSLWantReadError:
+                await self._push_records()  # an answer to a key update
+                await self._feed()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+            except ssl.SSLError as error:
+                raise trio.BrokenResourceError(_words(error)) from error
+            else:
+                await trio.lowlevel.checkpoint()
+                return data
+
+    async def _feed(self) -> None:
+        data = await self._receive(READ_BYTES)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _push_records(self) -> None:
+        """Send what TLS itself has to say."""
+        data = self._outgoing.read()
+        if data:
+            try:
+                self._put(data)
+                await self.flush()
+            except (LinkLost, SlowConsumer) as error:
+                raise trio.BrokenResourceError(str(error)) from error
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send, now as far as the kernel takes it, else later. Raises SlowConsumer, LinkLost.
+
+        The bound counts what waited before: one piece may exceed it, or a large answer could never be sent."""
+        if self._sealed:
+            return
+        if self._tls is not None:
+            try:
+                self._tls.write(data)
+            except ssl.SSLError as error:
+                raise LinkLost(_words(error)) from error
+            data = self._outgoing.read()
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        if self._corked or self._outbox:
+            if len(self._outbox) > self.max_buffered:
+                raise SlowConsumer(f"{len(self._outbox)} bytes unread")
+            self._outbox += data
+            return
+        sent = self._send(data)
+        if sent < len(data):
+            self._outbox += memoryview(data)[sent:]
+            self._start_flushing()
+
+    def cork(self) -> None:
+        """Collect what is written until `uncork`, to send it in one piece."""
+        self._corked = True
+
+    def uncork(self) -> None:
+        """Send what was collected. Raises LinkLost."""
+        self._corked = False
+        if self._outbox and not self._flushing:
+            del self._outbox[: self._send(self._outbox)]
+            if self._outbox:
+                self._start_flushing()
+
+    def seal(self) -> None:
+        """Write nothing more: what is written from now on is dropped."""
+        self._sealed = True
+
+    def _send(self, data: bytes | bytearray) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise LinkLost(str(error)) from error
+
+    def _start_flushing(self) -> None:
+        if not self._flushing and self._nursery is not None:
+            self._flushing = True
+            self._nursery.start_soon(self._flush_in_background)
+
+    async def _flush_in_background(self) -> None:
+        try:
+            await self.flush()
+        except LinkLost:
+            # The reading side meets the same broken socket and ends the link with its reason.
+            self._outbox.clear()
+        finally:
+            self._flushing = False
+
+    async def flush(self) -> None:
+        """Wait until the kernel has taken everything. Raises LinkLost."""
+        while self._outbox:
+            try:
+                await trio.lowlevel.wait_writable(self._sock)
+            except (OSError, trio.ClosedResourceError) as error:
+                raise LinkLost(str(error)) from error
+            del self._outbox[: self._send(self._outbox)]
+
+    # --- as a Trio stream ---------------------------------------------------------------------------------------------
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write; before `attach`, wait until it has left. Raises trio.BrokenResourceError."""
+        try:
+            self.write(bytes(data))
+            if self._nursery is None:
+                await self.flush()
+        except (LinkLost, SlowConsumer) as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Nothing here blocks."""
+        await trio.lowlevel.checkpoint()
+
+    def half_close(self) -> None:
+        """Say that we send nothing more, to TLS and to TCP; the peer may still talk."""
+        self.seal()
+        if self._tls is not None:
+            with contextlib.suppress(ssl.SSLError, LinkLost, SlowConsumer):
+                try:
+                    self._tls.unwrap()
+                except ssl.SSLWantReadError:
+                    self._put(self._outgoing.read())
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close the socket. What has not been sent is lost; what the kernel has, the peer still reads."""
+        self._outbox.clear()
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+    async def aclose(self) -> None:
+        """The same, for those who hold a stream."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+
+def _words(error: ssl.SSLError) -> str:
+    return error.reason or str(error)
