@@ -20,6 +20,7 @@ import trio
 from gateway.descriptors import arrived, close_all, read_memfd
 from supervisor.messages import (
     MAX_MESSAGE_BYTES,
+    OUTER_PREFIX,
     BadMessage,
     Claim,
     Claimed,
@@ -66,14 +67,15 @@ class SpawnRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a gateway starts with. `doors` maps a door's name to its listening socket; `document` is the resolved
-    configuration as JSON; `rows` are the workers alive (see `supervisor.messages.Live`)."""
+    """What a gateway starts with. `doors` and `outer` map the names of Unix and TCP doors to listening sockets;
+    `document` is the resolved configuration as JSON; `rows` are the workers alive (`supervisor.messages.Live`)."""
 
     take: Take
     doors: dict[str, socket.socket]
     document: bytes
     rows: list[dict[str, Any]]
     quarantined: list[str]
+    outer: dict[str, socket.socket]
 
 
 class _Question:
@@ -130,19 +132,17 @@ class SupervisorLink:
             close_all(fds)
             raise SupervisorGone(f"expected Take with its descriptors, got {type(take).__name__} with {len(fds)}")
         doors = {name: socket.socket(fileno=fd) for name, fd in zip(take.doors, fds, strict=False)}
-        document = read_memfd(fds[-1])
-        rows: list[dict[str, Any]] = []
-        quarantined: list[str] = []
-        last = False
-        while not last:
+        outer = {name: doors.pop(name) for name in take.doors if name.startswith(OUTER_PREFIX)}
+        taken = Taken(take, doors, read_memfd(fds[-1]), [], [], outer)
+        while True:
             live, more = await self._receive()
             close_all(more)
             if not isinstance(live, Live):
                 raise SupervisorGone(f"expected Live, got {type(live).__name__}")
-            rows += live.rows
-            quarantined += live.quarantined
-            last = live.last
-        return Taken(take, doors, document, rows, quarantined)
+            taken.rows.extend(live.rows)
+            taken.quarantined.extend(live.quarantined)
+            if live.last:
+                return taken
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Receive and send until the supervisor is gone; then raises SupervisorGone."""

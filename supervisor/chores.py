@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 
 from supervisor import trees
+from supervisor.listeners import Listeners
 from supervisor.logfile import Log
 from supervisor.notify import Notifier
 from supervisor.signals import Asked
@@ -37,12 +38,12 @@ async def pet(notifier: Notifier, silent_for: Callable[[], float | None]) -> Non
         await trio.sleep(notifier.watchdog)
 
 
-async def watch_doors(doors: Doors, log: Log, renewed: Callable[[list[str]], None]) -> None:
+async def watch_doors(doors: Doors, listeners: Listeners, log: Log, renewed: Callable[[list[str]], None]) -> None:
     """Open again what somebody unlinked or shut down, and tell which."""
     while True:
         await trio.sleep(DOOR_SECONDS)
         try:
-            broken = doors.check()
+            broken = doors.check() + listeners.check()
         except (UnsafePlace, OSError) as error:
             log.error(f"a door is broken and cannot be opened again: {error}")
             continue

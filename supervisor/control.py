@@ -14,6 +14,7 @@ import trio
 
 from supervisor.agents import Agents
 from supervisor.channel import Channel, ChannelFull
+from supervisor.holders import Holders
 from supervisor.logfile import Log
 from supervisor.messages import (
     ROWS_PER_MESSAGE,
@@ -34,6 +35,7 @@ from supervisor.messages import (
     Spawn,
     StopWorker,
     Take,
+    WhoHolds,
     Whois,
 )  # fmt: skip
 from supervisor.processes import Subject, rows
@@ -77,6 +79,7 @@ class Control:
         self,
         table: SpawnTable,
         resolver: Resolver,
+        holders: Holders,
         log: Log,
         make_gift: Callable[[int], Gift],
         subjects: Callable[[], list[Subject]],
@@ -84,6 +87,7 @@ class Control:
         self.generation = 0
         self.gateway: Gateway | None = None
         self._table, self._resolver, self._log = table, resolver, log
+        self._holders = holders
         self._make_gift, self._subjects = make_gift, subjects
         self._agents: Agents | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -181,6 +185,8 @@ class Control:
         match message:
             case Whois():
                 channel.send_nowait(self._identify(message, descriptors))
+            case WhoHolds():
+                self._holders.request(message, lambda answer: self._reply(channel, answer))
             case Claim():
                 ok, reason = self._table.claim(message.spawn, message.ticket, trio.current_time())
                 channel.send_nowait(Claimed(message.id, ok, reason))

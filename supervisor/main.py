@@ -18,6 +18,8 @@ import trio
 
 from supervisor import kernel, marks, trees, trust
 from supervisor.cgroups import Cgroups, open_cgroups
+from supervisor.holders import who_listens
+from supervisor.listeners import CannotListen, open_listeners
 from supervisor.lock import Lock, Locked
 from supervisor.logfile import Log
 from supervisor.notify import Notifier
@@ -89,7 +91,7 @@ async def _or_refused(wanted: Callable[[], Awaitable[int]], log: Log) -> int:
     except (UnsafePlace, NoUid) as error:
         log.last_words(str(error))
         return EX_CONFIG
-    except Locked as error:
+    except (Locked, CannotListen) as error:
         log.last_words(str(error))
         return CANNOT_START
 
@@ -229,6 +231,9 @@ async def _serve(
     except OSError as error:
         raise Refused(f"the sockets in {options.runtime_dir} cannot be opened: {error}", CANNOT_START) from error
     held.callback(doors.close)
+    settings = resolved.settings
+    listeners = open_listeners(settings.bind, settings.port, settings.custom_hosts, who_listens)
+    held.callback(listeners.close)
     held.callback(remove_status, options.runtime_dir)
 
     def recheck(new: Resolved) -> None:
@@ -239,7 +244,7 @@ async def _serve(
         warn_of_shares(new, cgroups, log)
 
     environment = {**allowed_environment(os.environ), marks.STATE_VARIABLE: mark}
-    ground = Ground(options, table, doors, log, notifier, asked, environment, filters, cgroups, recheck)
+    ground = Ground(options, table, doors, listeners, log, notifier, asked, environment, filters, cgroups, recheck)
     system = System(ground, resolved)
     system.control.on_waiting = notifier.waiting
     async with trio.open_nursery() as nursery:

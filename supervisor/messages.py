@@ -18,6 +18,9 @@ MAX_MESSAGE_BYTES = 160 * 1024
 ROWS_PER_MESSAGE = 200
 """Long tables are sent in pieces of this many rows; `last` marks the last piece."""
 
+OUTER_PREFIX = "outer:"
+"""The name of a TCP door is this and its number; every other door is a Unix socket."""
+
 
 class BadMessage(ValueError):
     """Not one of our messages."""

@@ -22,7 +22,8 @@ from supervisor.settings import Resolved
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What status.json is made from; `doors` are paths below the runtime directory."""
+    """What status.json is made from; `doors` are paths below the runtime directory, `addresses` what TCP
+    is listened on."""
 
     options: Options
     resolved: Resolved
@@ -30,6 +31,7 @@ class Picture:
     stopping: bool
     log_file: str | None
     doors: dict[str, str]
+    addresses: list[str]
     gateway: Gateway | None
     generation: int
     line: Line
@@ -68,6 +70,7 @@ def snapshot_of(seen: Picture) -> dict[str, Any]:
         "runtimeDir": options.runtime_dir,
         "logFile": seen.log_file,
         "doors": {name: os.path.join(options.runtime_dir, path) for name, path in seen.doors.items()},
+        "addresses": seen.addresses,
         "zygote": _unit(seen.line.zygote),
         "gateway": {**_unit(seen.line.gateway), "waitsFor": gateway.beat.status or None if gateway else None},
         **_agents(seen),

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
@@ -43,7 +43,12 @@ class UidRange:
     gid: int
 
     def __contains__(self, uid: int) -> bool:
-        return self.first <= uid < self.first + self.count
+        return uid in self.members
+
+    @property
+    def members(self) -> range:
+        """The uids."""
+        return range(self.first, self.first + self.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,9 @@ class Settings:
     operator_uids: tuple[int, ...] = ()
     operator_gid: int | None = None
     foreign: bool = False
+    bind: str = "off"
+    port: int = 0
+    custom_hosts: tuple[str, ...] = ()
     uids: UidRange | None = None
     lines_per_second: float = 200
     bytes_per_second: float = 262_144
@@ -108,6 +116,7 @@ def _agent(values: dict[str, Any]) -> AgentSettings:
 def settings_from(part: dict[str, Any]) -> Settings:
     """The typed form of the document's `supervisor` part. Raises KeyError or TypeError when it is not one."""
     output, logging, uids = part.get("output") or {}, part.get("logging") or {}, part.get("uids")
+    outer = part.get("gateway") or {}
     default = Settings(agents={})
     return Settings(
         agents={name: _agent(values) for name, values in part["agents"].items()},
@@ -119,6 +128,9 @@ def settings_from(part: dict[str, Any]) -> Settings:
         operator_uids=tuple((part.get("operators") or {}).get("uids") or ()),
         operator_gid=(part.get("operators") or {}).get("gid"),
         foreign=bool(part.get("foreign")),
+        bind=outer.get("bind", default.bind),
+        port=outer.get("port", default.port),
+        custom_hosts=tuple(outer.get("customBindHost") or ()),
         uids=UidRange(uids["first"], uids["count"], uids["gid"]) if uids else None,
         lines_per_second=output.get("linesPerSecond", default.lines_per_second),
         bytes_per_second=output.get("bytesPerSecond", default.bytes_per_second),
@@ -139,9 +151,14 @@ def parse_document(document: bytes) -> Resolved:
         raise Unresolved(f"gateway.config printed no configuration: {error!r}", os.EX_SOFTWARE) from None
 
 
+OUTER = {"gateway.bind": "bind", "gateway.port": "port", "gateway.customBindHost": "custom_hosts"}
+"""The keys of the outer door's sockets, and our names for them."""
+
+
 def needs_restart(old: Settings, new: Settings) -> list[str]:
     """The keys that differ and that a reload cannot change."""
     fixed = {
+        **OUTER,
         "supervisor.spawn.method": "spawn_method",
         "supervisor.cgroup": "cgroup",
         "supervisor.uids": "uids",
@@ -153,6 +170,17 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "logging.backups": "log_backups",
     }
     return [key for key, name in fixed.items() if getattr(old, name) != getattr(new, name)]
+
+
+def keeping_outer_door(old: Resolved, new: Resolved) -> Resolved:
+    """`new`, but with the whole gateway section of `old` when it wants other sockets than those we hold: how a gateway
+    guards its outer door (TLS, mode none) is decided for where that door is, and it stays where it is."""
+    if all(getattr(old.settings, name) == getattr(new.settings, name) for name in OUTER.values()):
+        return new
+    tree = json.loads(new.document)
+    tree["settings"]["gateway"] = json.loads(old.document)["settings"]["gateway"]
+    kept = {name: getattr(old.settings, name) for name in OUTER.values()}
+    return replace(new, settings=replace(new.settings, **kept), document=json.dumps(tree).encode())
 
 
 async def _read_all(descriptor: int, limit: int) -> bytes:

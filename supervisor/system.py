@@ -19,7 +19,9 @@ from supervisor.agents import Agents
 from supervisor.cgroups import Cgroups
 from supervisor.control import Control, Gift, make_take
 from supervisor.factory import Birth
+from supervisor.holders import Holders, possible_uids
 from supervisor.line import Line
+from supervisor.listeners import Listeners
 from supervisor.logfile import Log
 from supervisor.machine import Phase
 from supervisor.messages import Notice
@@ -27,7 +29,16 @@ from supervisor.notify import Notifier
 from supervisor.options import Options
 from supervisor.processes import Subject
 from supervisor.report import Picture, snapshot_of, subjects_of
-from supervisor.settings import Resolved, Unresolved, doors_of, needs_restart, resolve, sealed
+from supervisor.settings import (
+    OUTER,
+    Resolved,
+    Unresolved,
+    doors_of,
+    keeping_outer_door,
+    needs_restart,
+    resolve,
+    sealed,
+)  # fmt: skip
 from supervisor.signals import Asked
 from supervisor.sockets import Doors, UnsafePlace
 from supervisor.spawn import SpawnTable
@@ -49,6 +60,7 @@ class Ground:
     options: Options
     table: SpawnTable
     doors: Doors
+    listeners: Listeners
     log: Log
     notifier: Notifier
     asked: Asked
@@ -69,7 +81,9 @@ class System:
         self._busy = trio.Lock()
         table, log, filters = ground.table, ground.log, ground.own_filters
         self.status = StatusFile(ground.options.runtime_dir, self.snapshot, log)
-        self.control = Control(table, Whois(table, filters), log, self._gift, self.subjects)
+        whois = Whois(table, filters)
+        self.holders = Holders(whois, possible_uids(os.geteuid(), resolved.settings.uids), ground.cgroups)
+        self.control = Control(table, whois, self.holders, log, self._gift, self.subjects)
         self.control.on_change = self.status.changed
         self.agents = Agents(
             settings=resolved.settings,
@@ -90,11 +104,11 @@ class System:
         for."""
         self.nursery = nursery
         ground = self.ground
-        for task in (self.status.serve, self._reload_when_asked, self._upgrade_when_asked):
+        for task in (self.status.serve, self.holders.serve, self._reload_when_asked, self._upgrade_when_asked):
             nursery.start_soon(task)
         nursery.start_soon(chores.reap_orphans, ground.asked, ground.table, ground.own_filters)
         nursery.start_soon(chores.pet, ground.notifier, self.control.silent_for)
-        nursery.start_soon(chores.watch_doors, ground.doors, ground.log, self._renew_gateway)
+        nursery.start_soon(chores.watch_doors, ground.doors, ground.listeners, ground.log, self._renew_gateway)
         await nursery.start(self.agents.run)
         await nursery.start(self.line.run)
         self.line.allowed.set()
@@ -179,7 +193,9 @@ class System:
             self.control.tell(Notice("error", "CONFIG_INVALID", str(error)[:4000], fix="peergate config validate"))
             return
         for key in needs_restart(self.resolved.settings, resolved.settings):
-            self.ground.log.warning(f"{key} changed: it counts after a restart")
+            others = ", and until then the rest of the gateway section stays as it was" if key in OUTER else ""
+            self.ground.log.warning(f"{key} changed: it counts after a restart{others}")
+        resolved = keeping_outer_door(self.resolved, resolved)
         for warning in resolved.warnings:
             self.ground.log.warning(warning)
         self.resolved = resolved
@@ -224,6 +240,7 @@ class System:
         self.ground.log.info(
             "ready",
             doors=list(self.ground.doors.listeners),
+            addresses=self.ground.listeners.addresses,
             state=self.ground.options.state_dir,
             configuration=self.resolved.source,
         )
@@ -262,11 +279,11 @@ class System:
         return line
 
     def _gift(self, generation: int) -> Gift:
-        names = list(self.ground.doors.listeners)
+        held = {**self.ground.doors.listeners, **self.ground.listeners.listeners}
         document = sealed(self.resolved.document)
         take = make_take(
             generation,
-            names,
+            list(held),
             self.ground.options.state_dir,
             self.ground.options.runtime_dir,
             os.getpid(),
@@ -275,7 +292,7 @@ class System:
         )
         return Gift(
             take,
-            [*(self.ground.doors.listeners[name].fileno() for name in names), document],
+            [*(listener.fileno() for listener in held.values()), document],
             lambda: os.close(document),
         )
 
@@ -294,6 +311,7 @@ class System:
                 stopping=self.stopping,
                 log_file=ground.log.path,
                 doors={door.name: door.path for door in doors_of(self.resolved.settings)},
+                addresses=ground.listeners.addresses,
                 gateway=self.control.gateway,
                 generation=self.control.generation,
                 line=self.line,

@@ -39,9 +39,11 @@ def skips_are_counted() -> bool:
 
 
 def pytest_configure() -> None:
-    """Forget the caller's peergate: tests run inside an agent, or beside a real gateway, must not find it."""
+    """Forget the caller's peergate: tests run inside an agent, or beside a real gateway, must not find it. What they
+    start takes any free port, so that it does not meet a system that has the usual one."""
     for name in [name for name in os.environ if name.startswith("PEERGATE_")]:
         del os.environ[name]
+    os.environ["PEERGATE_GATEWAY_PORT"] = "0"
 
 
 def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.config.agent_settings import Limits, Runtime
+from gateway.config.gateway_settings import Bind
 from gateway.config.section import Scope
 from gateway.config.settings import Logging, Output, Settings, UidRange
 
@@ -23,6 +24,14 @@ class Operators(Part, frozen=True):
 
     uids: tuple[int, ...]
     gid: int | None
+
+
+class OuterDoor(Part, frozen=True):
+    """Where the outer door listens. `custom_bind_host` holds the addresses one by one."""
+
+    bind: Bind
+    port: int
+    custom_bind_host: tuple[str, ...]
 
 
 class AgentPart(Part, frozen=True):
@@ -45,6 +54,7 @@ class SupervisorPart(Part, frozen=True):
     stop_seconds: int
     cgroup: Literal["auto", "off"]
     heartbeat_seconds: int
+    gateway: OuterDoor
     operators: Operators
     foreign: dict[str, tuple[Scope, ...]]
     uids: UidRange | None

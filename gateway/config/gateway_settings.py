@@ -9,7 +9,7 @@ from msgspec import Meta, field
 
 from gateway.config.section import FilePath, Milliseconds, Port, Positive, Scope, Section, Text, Uid, repr_hiding
 
-Bind = Literal["loopback", "lan", "tailnet", "auto", "custom"]
+Bind = Literal["loopback", "lan", "tailnet", "auto", "custom", "off"]
 
 
 class RateLimit(Section, frozen=True):
@@ -38,7 +38,10 @@ class Auth(Section, frozen=True):
         Literal["token", "password", "none", "trusted-proxy"] | None,
         Meta(description="Default: password when only a password is set, else token."),
     ] = None
-    token: Annotated[str | None, Meta(description="Empty or absent: one is generated in the state directory.")] = None
+    token: Annotated[
+        str | None,
+        Meta(description="Absent: one is generated in the state directory. Empty: nobody from outside comes in by it."),
+    ] = None
     password: str | None = None
     allow_insecure_none: Annotated[bool, Meta(description="Let mode none listen beyond loopback.")] = False
     trusted_proxy: TrustedProxy | None = None
@@ -60,6 +63,15 @@ class Tls(Section, frozen=True):
     allow_plaintext: Annotated[bool, Meta(description="Permit ws:// beyond loopback when TLS is switched off.")] = False
 
 
+class ControlUi(Section, frozen=True):
+    """Browsers that may open the outer door."""
+
+    allowed_origins: Annotated[
+        tuple[Text, ...],
+        Meta(description="Exact origins, port included, such as https://box.lan:18789; no patterns."),
+    ] = ()
+
+
 class Unix(Section, frozen=True):
     """Which kernel-verified local users are operators."""
 
@@ -77,24 +89,49 @@ class Gateway(Section, frozen=True):
     """The gateway's address and doors."""
 
     mode: Annotated[Literal["local", "remote"], Meta(description="Only local can be started here.")] = "local"
-    port: Annotated[Port, Meta(description="One port for WebSocket and HTTP.")] = 18789
-    bind: Annotated[Bind, Meta(description="Default: loopback, in a container lan.")] = "loopback"
-    custom_bind_host: Annotated[Text | None, Meta(description="The IPv4 address of bind custom.")] = None
+    port: Annotated[Port, Meta(description="One port for WebSocket and HTTP; 0 is any free one.")] = 18789
+    bind: Annotated[
+        Bind, Meta(description="Default: loopback, in a container lan. off: no TCP at all, the Unix doors only.")
+    ] = "loopback"
+    custom_bind_host: Annotated[
+        Text | None, Meta(description="The address of bind custom, IPv4 or IPv6; several are separated by commas.")
+    ] = None
+    host_names: Annotated[
+        tuple[Text, ...],
+        Meta(description="Names beside its addresses that the outer door is called by, in URLs and certificates."),
+    ] = ()
     trusted_proxies: Annotated[tuple[Text, ...], Meta(description="Addresses or networks of proxies.")] = ()
     auth: Auth = Auth()
     tls: Tls = Tls()
+    control_ui: ControlUi = ControlUi()
     unix: Unix = Unix()
+
+    @property
+    def custom_hosts(self) -> tuple[str, ...]:
+        """The addresses of `customBindHost`, one by one, in the form they are compared in; one that is none, as it
+        is written."""
+        written = (self.custom_bind_host or "").split(",")
+        return tuple(dict.fromkeys(_normal(host.strip()) for host in written if host.strip()))
 
     @property
     def stays_local(self) -> bool:
         """Whether the outer door can be reached from this machine only."""
-        if self.bind == "custom" and self.custom_bind_host:
-            return _is_loopback(self.custom_bind_host)
-        return self.bind == "loopback"
+        if self.bind == "custom" and self.custom_hosts:
+            return all(map(_is_loopback, self.custom_hosts))
+        return self.bind in ("loopback", "off")
+
+
+def _normal(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
 
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.IPv4Address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # A v4-mapped address is loopback or not depending on the version of Python: it is never bound, so it is not.
+    return address.is_loopback and getattr(address, "ipv4_mapped", None) is None

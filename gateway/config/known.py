@@ -13,8 +13,11 @@ KNOWN: Mapping[str, frozenset[str]] = {
             broadcast media attachments messages tts audio commands approvals cron transcripts hooks web channels
             discovery talk memory mcp skills plugins surfaces security proxy acp accessGroups cloudWorkers
             worktreeRoot canvasHost""",
-        "gateway": """publicOrigin allowRealIpFallback tailscale remote controlUi reload terminal nodes tools http
+        "gateway": """publicOrigin allowRealIpFallback tailscale remote reload terminal nodes tools http
             push portals cliAgents roles channelHealthCheckMinutes handshakeTimeoutMs webchat""",
+        "gateway.controlUi": """enabled basePath root dangerouslyAllowHostHeaderOriginFallback
+            dangerouslyDisableDeviceAuth allowInsecureAuth environment embedSandbox allowExternalEmbedUrls
+            automaticallyFetchFavicons communityInvite sessionObserver experimental github""",
         "gateway.auth": "allowTailscale identityScopes",
         "gateway.auth.trustedProxy": "cloudflareAccessOidc deviceAutoApprove",
         "agents": "default",

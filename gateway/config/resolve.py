@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from gateway.config.document import AgentPart, Operators, Resolved, SupervisorPart
+from gateway.config.document import AgentPart, Operators, OuterDoor, Resolved, SupervisorPart
 from gateway.config.loader import Loaded
 from gateway.config.problem import ConfigError, Problem, did_you_mean
 from gateway.config.rules import OVERFLOW_UID, taken_problems
@@ -85,15 +85,16 @@ def _host_problems(settings: Settings, operators: list[int], gid: int | None, ho
 
 
 def _supervisor_part(settings: Settings, operators: Operators) -> SupervisorPart:
-    mine = settings.supervisor
+    mine, gateway = settings.supervisor, settings.gateway
     return SupervisorPart(
         spawn_method=mine.spawn.method,
         warm_spares=mine.spawn.warm_spares,
         stop_seconds=mine.stop_seconds,
         cgroup=mine.cgroup,
         heartbeat_seconds=mine.heartbeat_seconds,
+        gateway=OuterDoor(bind=gateway.bind, port=gateway.port, custom_bind_host=gateway.custom_hosts),
         operators=operators,
-        foreign={uid: OPERATOR if isinstance(may, str) else may for uid, may in settings.gateway.unix.foreign.items()},
+        foreign={uid: OPERATOR if isinstance(may, str) else may for uid, may in gateway.unix.foreign.items()},
         uids=mine.uids,
         output=mine.output,
         logging=settings.logging,

@@ -16,6 +16,11 @@ from gateway.config.settings import Settings, UidRange
 OVERFLOW_UID = 65534
 """What the kernel shows for a uid it cannot translate (user_namespaces(7)); it names nobody in particular."""
 
+MAX_ADDRESSES = 8
+"""Of bind custom; each is a descriptor in the message that starts a gateway."""
+
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})*\.?", re.IGNORECASE)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?/?", re.IGNORECASE)
 _FINGERPRINT = re.compile(r"^(sha256:)?([0-9a-f]{2}:?){31}[0-9a-f]{2}$", re.IGNORECASE)
 
 
@@ -34,13 +39,50 @@ def _address_problems(gateway: Gateway) -> Iterator[Problem]:
     if gateway.mode == "remote":
         hint = "this file describes a client of a gateway elsewhere; set gateway.mode to local to start one here"
         yield Problem("gateway.mode", '"remote"', "local", hint)
+    yield from _custom_problems(gateway)
+    for index, name in enumerate(gateway.host_names):
+        path = f"gateway.hostNames[{index}]"
+        if not _is_name(name):
+            yield Problem(path, shown(name, path), "a host name or an address, without scheme, port and path")
+    for index, origin in enumerate(gateway.control_ui.allowed_origins):
+        path = f"gateway.controlUi.allowedOrigins[{index}]"
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            yield Problem(path, shown(origin, path), "an origin such as https://box.lan:18789: scheme, host, port")
+
+
+def _custom_problems(gateway: Gateway) -> Iterator[Problem]:
+    path, allowed = "gateway.customBindHost", "the IPv4 or IPv6 address to listen on, for bind custom"
     if gateway.bind != "custom":
         return
-    path, host = "gateway.customBindHost", gateway.custom_bind_host
+    if not gateway.custom_hosts:
+        yield Problem(path, "nothing", allowed)
+    if len(gateway.custom_hosts) > MAX_ADDRESSES:
+        yield Problem(path, f"{len(gateway.custom_hosts)} addresses", f"at most {MAX_ADDRESSES}")
+    for host in gateway.custom_hosts:
+        if not _can_be_bound(host):
+            yield Problem(path, shown(host, path), allowed)
+        elif any(other != host and _covers(other, host) for other in gateway.custom_hosts):
+            yield Problem(path, shown(host, path), f"either it or {'::' if ':' in host else '0.0.0.0'}, which has it")
+
+
+def _can_be_bound(host: str) -> bool:
     try:
-        ipaddress.IPv4Address(host or "")
+        address = ipaddress.ip_address(host)
     except ValueError:
-        yield Problem(path, shown(host, path) if host else "nothing", "the IPv4 address to listen on, for bind custom")
+        return False
+    return not address.is_multicast and getattr(address, "ipv4_mapped", None) is None
+
+
+def _covers(every: str, host: str) -> bool:
+    """Whether `every` is the address that stands for all of the family of `host`."""
+    return every == ("::" if ":" in host else "0.0.0.0")
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return _HOST_NAME.fullmatch(name) is not None and len(name) <= 253
 
 
 def _auth_problems(written: Gateway, gateway: Gateway) -> Iterator[Problem]:
@@ -129,6 +171,7 @@ def taken_problems(uids: UidRange, taken: dict[int, str]) -> Iterator[Problem]:
 def notices(settings: Settings) -> Iterator[str]:
     """What is accepted but does nothing yet, or probably not what was meant."""
     yield from _later(settings)
+    yield from _outside(settings.gateway)
     fingerprint = settings.gateway.tls.fingerprint
     if fingerprint and not _FINGERPRINT.match(fingerprint):
         yield "gateway.tls.fingerprint: not a SHA-256 fingerprint (64 hexadecimal digits); no certificate will match it"
@@ -139,6 +182,25 @@ def notices(settings: Settings) -> Iterator[str]:
     for agent_id, agent in settings.agents.entries.items():
         path = f"agents.entries.{agent_id}.subagents.allowAgents"
         yield from _unknown_agents(path, agent.subagents.allow_agents, settings)
+
+
+def _outside(gateway: Gateway) -> Iterator[str]:
+    """What an operator may choose by name and should be reminded of."""
+    auth, tls = gateway.auth, gateway.tls
+    if gateway.bind == "off":
+        return
+    if not gateway.stays_local and not tls.enabled:
+        yield (
+            f"gateway.tls: off with bind {gateway.bind}, as allowPlaintext says: secrets cross the network in the "
+            "clear unless a proxy in front adds TLS"
+        )
+    if auth.mode == "none":
+        whom = "every program on this machine" if gateway.stays_local else "everybody who reaches the port"
+        yield f"gateway.auth.mode: none with bind {gateway.bind}: {whom} comes in without a secret and without pairing"
+    if auth.mode == "token" and auth.token == "":
+        yield "gateway.auth.token: empty, so nobody comes in by it; leave the key out to have one generated"
+    if "*" in gateway.control_ui.allowed_origins:
+        yield 'gateway.controlUi.allowedOrigins: "*" allows nothing here; name every origin exactly'
 
 
 def _later(settings: Settings) -> Iterator[str]:

@@ -37,7 +37,7 @@ from supervisor.messages import (
     encode,
 )
 
-TAKE = Take(3, ["agents", "operator"], "/state", "/run", 1, None)
+TAKE = Take(3, ["agents", "operator", "outer:0"], "/state", "/run", 1, None)
 
 
 class Supervisor:
@@ -80,9 +80,9 @@ def memfd(content: bytes) -> int:
 
 async def test_taking_over_brings_doors_configuration_and_the_living(ends):
     link, supervisor = ends
-    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two, socket.socket() as tcp:
         document = memfd(b"{}")
-        supervisor.say(TAKE, [one.fileno(), two.fileno(), document])
+        supervisor.say(TAKE, [one.fileno(), two.fileno(), tcp.fileno(), document])
         os.close(document)
         supervisor.say(Live([{"spawn": "s1"}], ["scout"], last=False))
         supervisor.say(Live([{"spawn": "s2"}], []))
@@ -90,8 +90,9 @@ async def test_taking_over_brings_doors_configuration_and_the_living(ends):
     assert (taken.take, taken.document) == (TAKE, b"{}")
     assert [row["spawn"] for row in taken.rows] == ["s1", "s2"]
     assert taken.quarantined == ["scout"]
-    assert list(taken.doors) == ["agents", "operator"]
-    for door in taken.doors.values():
+    assert (list(taken.doors), list(taken.outer)) == (["agents", "operator"], ["outer:0"])
+    assert taken.outer["outer:0"].family == socket.AF_INET
+    for door in (*taken.doors.values(), *taken.outer.values()):
         assert not os.get_inheritable(door.fileno())
         door.close()
 

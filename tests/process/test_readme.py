@@ -42,6 +42,7 @@ def environment() -> Iterator[dict[str, str]]:
         **kept,
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "HOME": str(directory),
+        "PEERGATE_GATEWAY_PORT": "0",  # the one thing a new user does not have: a system beside the tests' own
         "PEERGATE_RUNTIME_DIR": str(directory / "run"),
         "PEERGATE_STATE_DIR": str(directory / "state"),
     }

@@ -112,8 +112,15 @@ class System:
         self.config.write_text(json.dumps(config or {}))
         self.config.chmod(0o600)
         self.errors = self.directory / "stderr.log"
+        self._names_its_port = "port" in (config or {}).get("gateway", {})
         self.wrapper = tuple(wrapper)
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Ours, with any free port for the outer door unless the test's configuration names one: systems of other
+        tests run beside this one."""
+        return {**os.environ, "PEERGATE_GATEWAY_PORT": "" if self._names_its_port else "0"}
 
     @property
     def operator(self) -> Path:
@@ -135,7 +142,7 @@ class System:
         command += ["--state-dir", str(self.state), "--config", str(self.config), "--ready-fd", str(writer), *arguments]
         with self.errors.open("ab") as log:
             self.process = subprocess.Popen(
-                command, pass_fds=[writer], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                command, pass_fds=[writer], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment
             )
         os.close(writer)
         try:
@@ -165,8 +172,8 @@ class System:
     def cli(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """The command line as a person runs it."""
         command = [str(Path(sys.executable).with_name("peergate")), *arguments]
-        environment = {**os.environ, "PEERGATE_RUNTIME_DIR": str(self.runtime), "PEERGATE_STATE_DIR": str(self.state)}
-        environment["PEERGATE_CONFIG"] = str(self.config)
+        environment = {**self.environment, "PEERGATE_RUNTIME_DIR": str(self.runtime)}
+        environment |= {"PEERGATE_STATE_DIR": str(self.state), "PEERGATE_CONFIG": str(self.config)}
         options.setdefault("timeout", 60)
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
 

@@ -36,7 +36,8 @@ def configuration(concurrency: int) -> dict[str, Any]:
     there ends in `pairing required`; and what our two agents run."""
     builtin = "agentproc.builtin"
     return {
-        "gateway": {"bind": "lan", "auth": {"mode": "token", "token": "demo-token"}},
+        # Any free port: an existing system keeps the usual one.
+        "gateway": {"bind": "lan", "port": 0, "auth": {"mode": "token", "token": "demo-token"}},
         "agents": {
             "defaults": {"subagents": {"maxChildrenPerAgent": max(5, concurrency), "maxConcurrent": concurrency}},
             "entries": {

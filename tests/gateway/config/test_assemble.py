@@ -41,7 +41,7 @@ def test_problems_of_every_stage_come_together():
         "agents": {"list": [{"name": "no id"}, {"id": "a", "cwd": "${GONE}", "limits": {"pids": 0}}]},
         "gateway": {"prt": 1},
     }
-    found = problems_of(tree, port(0, "flag"))
+    found = problems_of(tree, port(-1, "flag"))
     assert sorted((problem.origin, problem.path) for problem in found) == [
         ("file", "agents.list[0].id"),
         ("file", "agents.list[1].cwd"),

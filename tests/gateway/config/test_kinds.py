@@ -21,8 +21,8 @@ def test_fits_never_accepts_what_msgspec_refuses(kind, value):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Port, "a whole number from 1 to 65535"),
-        (Port | None, "a whole number from 1 to 65535"),
+        (Port, "a whole number from 0 to 65535"),
+        (Port | None, "a whole number from 0 to 65535"),
         (bool | Text, "true or false or a string that is not empty"),
         (tuple[Text, ...], "a list (a string that is not empty)"),
         (dict[str, bool], "a table (true or false for each key)"),

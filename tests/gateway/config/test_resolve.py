@@ -32,11 +32,14 @@ def resolved(tree: dict[str, object]) -> Resolved:
 def test_the_document_is_exactly_what_was_agreed():
     tree: dict[str, object] = {
         "gateway": {
+            "bind": "custom",
+            "customBindHost": "10.0.0.1, FD00::1,10.0.0.1",
+            "port": 0,
             "unix": {
                 "operators": ["alice", 1001, 1000],
                 "operatorGroup": "adm",
                 "foreign": {"1000": "operator", "1001": ["operator.admin"]},
-            }
+            },
         },
         "agents": {
             "defaults": {"idleSeconds": 9, "limits": {"pids": 5}},
@@ -56,6 +59,7 @@ def test_the_document_is_exactly_what_was_agreed():
         "stopSeconds": 8,
         "cgroup": "auto",
         "heartbeatSeconds": 5,
+        "gateway": {"bind": "custom", "port": 0, "customBindHost": ["10.0.0.1", "fd00::1"]},
         "operators": {"uids": [1000, 1001], "gid": 4},
         "foreign": {"1000": ["operator.read", "operator.write"], "1001": ["operator.admin"]},
         "uids": {"first": 70000, "count": 2, "gid": 70000},

@@ -9,10 +9,21 @@ from gateway.config.validate import validate
 RANGE = {"first": 70000, "count": 10, "gid": 70000}
 PROXY = {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user"}}
 
+NINE = ",".join(f"10.0.0.{last}" for last in range(1, 10))
+
 CONTRADICTIONS = [
     ({"gateway": {"mode": "remote"}}, "gateway.mode"),
     ({"gateway": {"bind": "custom"}}, "gateway.customBindHost"),
-    ({"gateway": {"bind": "custom", "customBindHost": "::1"}}, "gateway.customBindHost"),
+    ({"gateway": {"bind": "custom", "customBindHost": "::ffff:10.0.0.1"}}, "gateway.customBindHost"),
+    ({"gateway": {"bind": "custom", "customBindHost": " , "}}, "gateway.customBindHost"),
+    ({"gateway": {"bind": "custom", "customBindHost": "ff02::1"}}, "gateway.customBindHost"),
+    ({"gateway": {"bind": "custom", "customBindHost": "10.0.0.1,10.0.0.2:80"}}, "gateway.customBindHost"),
+    ({"gateway": {"bind": "custom", "customBindHost": "0.0.0.0,10.0.0.1"}}, "gateway.customBindHost"),
+    ({"gateway": {"bind": "custom", "customBindHost": NINE}}, "gateway.customBindHost"),
+    ({"gateway": {"hostNames": ["box.lan", "https://box.lan"]}}, "gateway.hostNames[1]"),
+    ({"gateway": {"hostNames": ["box.lan:18789"]}}, "gateway.hostNames[0]"),
+    ({"gateway": {"controlUi": {"allowedOrigins": ["box.lan"]}}}, "gateway.controlUi.allowedOrigins[0]"),
+    ({"gateway": {"controlUi": {"allowedOrigins": ["https://box.lan/x"]}}}, "gateway.controlUi.allowedOrigins[0]"),
     ({"gateway": {"bind": "custom", "customBindHost": "my-host"}}, "gateway.customBindHost"),
     ({"gateway": {"auth": {"token": "t", "password": "p"}}}, "gateway.auth.mode"),
     ({"gateway": {"auth": {"mode": "password"}}}, "gateway.auth.password"),
@@ -63,6 +74,11 @@ def test_a_contradiction_stops_the_start_at_its_key(tree, path):
         {"gateway": {"auth": {"mode": "none"}}},
         {"gateway": {"bind": "lan", "auth": {"mode": "none", "allowInsecureNone": True}}},
         {"gateway": {"bind": "custom", "customBindHost": "127.0.0.2", "auth": {"mode": "none"}}},
+        {"gateway": {"bind": "custom", "customBindHost": "127.0.0.2,::1", "auth": {"mode": "none"}}},
+        {"gateway": {"bind": "off", "auth": {"mode": "none"}, "tls": {"enabled": False}}},
+        {"gateway": {"bind": "custom", "customBindHost": "0.0.0.0, fe80::1%eth0, 0.0.0.0"}},
+        {"gateway": {"port": 0, "hostNames": ["box", "box.lan.", "10.0.0.1", "fd00::1"]}},
+        {"gateway": {"controlUi": {"allowedOrigins": ["*", "http://[::1]:18789", "tauri://localhost/"]}}},
         {"gateway": {"bind": "lan", "tls": {"enabled": False, "allowPlaintext": True}}},
         {"gateway": {"auth": PROXY, "trustedProxies": ["10.0.0.1", "fd00::/8"]}},
         {"gateway": {"unix": {"foreign": {"1000": "operator", "1001": ["operator.admin"]}}}},
@@ -88,12 +104,23 @@ def settings_of(tree: dict[str, object]) -> Settings:
         ({"agents": {"entries": {"x": {"runtime": {"type": "model"}}}}}, ["agents.entries.x.runtime.type"]),
         ({"gateway": {"tls": {"fingerprint": "abc"}}}, ["gateway.tls.fingerprint"]),
         ({"gateway": {"tls": {"fingerprint": "sha256:" + "AB:" * 31 + "CD"}}}, []),
+        ({"gateway": {"bind": "lan", "tls": {"enabled": False, "allowPlaintext": True}}}, ["gateway.tls: off"]),
+        ({"gateway": {"tls": {"enabled": False}}}, []),
+        ({"gateway": {"auth": {"mode": "none"}}}, ["gateway.auth.mode: none with bind loopback: every program"]),
+        (
+            {"gateway": {"bind": "lan", "auth": {"mode": "none", "allowInsecureNone": True}}},
+            ["gateway.auth.mode: none with bind lan: everybody"],
+        ),
+        ({"gateway": {"bind": "off", "auth": {"mode": "none"}}}, []),
+        ({"gateway": {"auth": {"token": ""}}}, ["gateway.auth.token: empty"]),
+        ({"gateway": {"auth": {"token": "t"}}}, []),
+        ({"gateway": {"controlUi": {"allowedOrigins": ["*"]}}}, ["gateway.controlUi.allowedOrigins"]),
         ({"agents": {"defaults": {"subagents": {"allowAgents": ["*", "scuot"]}}}}, ["agents.defaults.subagents"]),
         ({"agents": {"entries": {"x": {"subagents": {"allowAgents": ["y"]}}}}}, ["agents.entries.x.subagents"]),
         ({"tools": {"agentToAgent": {"allow": ["main", "sc*", " "]}}}, []),
     ],
 )
-def test_what_does_nothing_yet_is_told(tree, told):
+def test_what_does_nothing_or_should_be_known_is_told(tree, told):
     found = list(notices(settings_of(tree)))
     assert len(found) == len(told)
     assert all(line.startswith(start) for line, start in zip(found, told, strict=True))

@@ -40,6 +40,10 @@ def test_an_agent_without_a_runtime_is_the_builtin_one():
         ({"bind": "auto"}, True),
         ({"bind": "custom", "customBindHost": "127.0.0.1"}, False),
         ({"bind": "custom", "customBindHost": "10.0.0.1"}, True),
+        ({"bind": "custom", "customBindHost": "127.0.0.1,::1"}, False),
+        ({"bind": "custom", "customBindHost": "127.0.0.1,10.0.0.1"}, True),
+        ({"bind": "custom", "customBindHost": "::ffff:127.0.0.1"}, True),
+        ({"bind": "off"}, False),
         ({"bind": "custom", "customBindHost": "nonsense"}, True),
         ({"bind": "loopback", "tls": {"enabled": True}}, True),
         ({"bind": "lan", "tls": {"enabled": False}}, False),
@@ -55,6 +59,11 @@ def test_tls_is_on_wherever_the_network_can_listen(gateway, enabled):
 )
 def test_the_auth_mode_follows_from_the_secret_that_is_there(auth, mode):
     assert settings_of({"gateway": {"auth": auth}}).gateway.auth.mode == mode
+
+
+def test_a_token_that_is_empty_is_not_one_that_is_absent():
+    assert settings_of({}).gateway.auth.token is None
+    assert settings_of({"gateway": {"auth": {"token": ""}}}).gateway.auth.token == ""
 
 
 def test_an_agent_inherits_what_it_does_not_say():

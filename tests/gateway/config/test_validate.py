@@ -29,14 +29,14 @@ def nested(path: str, value: object) -> dict[str, object]:
 
 BAD_VALUES = [
     ("gateway", 5, "5", "a table (mode, port"),
-    ("gateway.port", "80", '"80"', "a whole number from 1 to 65535"),
-    ("gateway.port", 0, "0", "a whole number from 1 to 65535"),
-    ("gateway.port", 65536, "65536", "a whole number from 1 to 65535"),
-    ("gateway.port", True, "true", "a whole number from 1 to 65535"),
-    ("gateway.port", 1.5, "1.5", "a whole number from 1 to 65535"),
-    ("gateway.port", None, "null", "a whole number from 1 to 65535"),
-    ("gateway.port", [1], "a list", "a whole number from 1 to 65535"),
-    ("gateway.port", {"a": 1}, "a table", "a whole number from 1 to 65535"),
+    ("gateway.port", "80", '"80"', "a whole number from 0 to 65535"),
+    ("gateway.port", -1, "-1", "a whole number from 0 to 65535"),
+    ("gateway.port", 65536, "65536", "a whole number from 0 to 65535"),
+    ("gateway.port", True, "true", "a whole number from 0 to 65535"),
+    ("gateway.port", 1.5, "1.5", "a whole number from 0 to 65535"),
+    ("gateway.port", None, "null", "a whole number from 0 to 65535"),
+    ("gateway.port", [1], "a list", "a whole number from 0 to 65535"),
+    ("gateway.port", {"a": 1}, "a table", "a whole number from 0 to 65535"),
     ("gateway.bind", "0.0.0.0", '"0.0.0.0"', "one of"),
     ("gateway.mode", "lokal", '"lokal"', "one of"),
     ("gateway.customBindHost", "", '""', "a string that is not empty"),
@@ -133,7 +133,7 @@ def test_the_value_under_an_unknown_key_is_not_repeated():
 def test_every_problem_is_reported_not_only_the_first():
     _, problems = validate(
         {
-            "gateway": {"port": 0, "bnd": "lan", "tls": {"enabled": "yes"}},
+            "gateway": {"port": -1, "bnd": "lan", "tls": {"enabled": "yes"}},
             "agents": {"entries": {"a": {"runtime": {"type": "nope"}}, "b": {"limits": {"pids": 0, "cpu": 1}}}},
             "extra": 1,
         }

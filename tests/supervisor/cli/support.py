@@ -44,7 +44,7 @@ class Shell:
         self.home = home
         self.runtime = home / "run"
         self._capture = capture
-        for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "PEERGATE_GATEWAY_PORT"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.setenv("PEERGATE_RUNTIME_DIR", str(self.runtime))
