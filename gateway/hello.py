@@ -1,7 +1,7 @@
 """The greeting: what `connect` may say and what hello-ok answers. Plain functions.
 
 On a Unix door the kernel has already said who the peer is, so nothing in `connect` but a worker's ticket decides
-anything."""
+anything there. What it decides at the outer door is `gateway.auth.outer`'s business."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.protocol.calls import ROWS
 from gateway.protocol.calls.system import Connect
 from gateway.protocol.errors import CloseReason, ErrorCode, Refusal
 from gateway.protocol.events import EVENT_SCOPES
-from gateway.protocol.frames import MALFORMED, Request
+from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request
 from gateway.protocol.limits import (
     MAX_BUFFERED_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -33,16 +33,23 @@ class BadHello(Exception):
         self.refusal = refusal
 
 
-def parse_connect(request: Request) -> Connect:
-    """The parameters of a connection's first request. Raises BadHello."""
+def decode_connect(request: Request, codec: Codec = MSGPACK) -> Connect:
+    """The parameters of a connection's first request, whatever it says of protocols. Raises BadHello."""
     if request.method != "connect":
         raise BadHello(CloseReason.NOT_CONNECT, Refusal(ErrorCode.INVALID_REQUEST, CloseReason.NOT_CONNECT.value))
+    row = ROWS["connect"]
     try:
-        connect: Connect = ROWS["connect"].decoder.decode(request.params)
+        connect: Connect = (row.decoder if codec is MSGPACK else row.json_decoder).decode(request.params)
     except MALFORMED as error:
         raise BadHello(
             CloseReason.BAD_FRAME, Refusal(ErrorCode.INVALID_REQUEST, f"invalid connect params: {error}")
         ) from None
+    return connect
+
+
+def parse_connect(request: Request) -> Connect:
+    """The parameters of a Unix connection's first request. Raises BadHello, also without a common protocol."""
+    connect = decode_connect(request)
     if connect.max_protocol < OLDEST_PROTOCOL or connect.min_protocol > PROTOCOL_VERSION:
         details: dict[str, object] = {
             "code": "PROTOCOL_MISMATCH",
@@ -75,24 +82,32 @@ class Greeter:
         self._features: dict[frozenset[str], dict[str, list[str]]] = {}
 
     def hello_ok(self, principal: Principal, connect: Connect, connection_id: str, uptime_ms: int) -> dict[str, Any]:
-        """The payload that greets this peer."""
+        """The payload that greets this peer of a Unix door."""
+        snapshot: dict[str, Any] = {
+            "presence": [], "health": {"ok": True}, "uptimeMs": uptime_ms, "stateVersion": {"presence": 0, "health": 0},
+        }  # fmt: skip
+        auth = {"role": principal.kind.value, "scopes": sorted(principal.scopes), "method": "peer"}
+        hello = self.hello_outside(principal, connect, connection_id, auth, snapshot)
+        return hello | {"principal": _describe(principal)}
+
+    def hello_outside(
+        self, principal: Principal, connect: Connect, connection_id: str, auth: dict[str, Any], snapshot: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The payload that greets a peer of the outer door, as OpenClaw's clients read it; `auth` and `snapshot` are
+        its greeting's to say."""
         return {
             "type": "hello-ok",
             "protocol": min(connect.max_protocol, PROTOCOL_VERSION),
             "server": {"version": self._version, "connId": connection_id},
             "features": self._features_for(principal),
-            "snapshot": {
-                "presence": [], "health": {"ok": True}, "uptimeMs": uptime_ms,
-                "stateVersion": {"presence": 0, "health": 0},
-            },
-            "auth": {"role": principal.kind.value, "scopes": sorted(principal.scopes), "method": "peer"},
+            "snapshot": snapshot,
+            "auth": auth,
             "policy": {
                 "maxPayload": frame_limit(principal),
                 "maxBufferedBytes": buffer_limit(principal),
                 "tickIntervalMs": TICK_INTERVAL_MS,
             },
-            "principal": _describe(principal),
-        }  # fmt: skip
+        }
 
     def _features_for(self, principal: Principal) -> dict[str, list[str]]:
         features = self._features.get(principal.scopes)

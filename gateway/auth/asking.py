@@ -55,6 +55,25 @@ def pairing_required(ask: Ask, request_id: str) -> ErrorShape:
     return ErrorShape(ErrorCode.NOT_PAIRED.value, f"pairing required: {requirement}", details)
 
 
+def asked_about(ask: Ask, facts: ClientFacts) -> dict[str, object]:
+    """What the audit keeps of a request: what was asked, what is approved, and which pins do not fit."""
+    about: dict[str, object] = {
+        "auth": ask.method, "client": facts.client_id, "role": ask.role, "scopesTo": list(ask.scopes),
+    }  # fmt: skip
+    if ask.device is None:
+        return about
+    about |= {"roleFrom": list(ask.device.roles), "scopesFrom": list(ask.device.scopes)}
+    if ask.reason == "metadata-upgrade":
+        about |= {
+            "payload": f"v{ask.proven.version}",
+            "claimedPlatform": facts.platform,
+            "pinnedPlatform": ask.device.platform,
+            "claimedDeviceFamily": facts.device_family,
+            "pinnedDeviceFamily": ask.device.device_family,
+        }
+    return about
+
+
 def close_text(shape: ErrorShape) -> str:
     """What the Close frame says; clients that did not read the error find the request here."""
     request = (shape.details or {}).get("requestId")

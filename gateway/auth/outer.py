@@ -56,7 +56,7 @@ def decide(picture: Picture) -> Verdict:
         return _by_name(picture, known)
     if isinstance(picture.proof, Proven):
         if known.method == "bootstrap-token":
-            return _by_setup_code(picture, picture.proof, known)
+            return _by_setup_code(picture, known)
         return _by_record(picture, picture.proof, known)
     return _no_device(picture, Shown(known.method))
 
@@ -147,7 +147,7 @@ def _setup_is_right(picture: Picture) -> bool:
     proof, auth = picture.proof, picture.connect.auth
     if not isinstance(proof, Proven) or auth is None or not auth.bootstrap_token or BOOTSTRAP_TOKEN in picture.locked:
         return False
-    return secrets.check_setup(picture.setup, proof.device_id, picture.connect.role, picture.now_ms)
+    return secrets.check_setup(picture.setup, proof.device_id, picture.device, picture.connect.role, picture.now_ms)
 
 
 def _what_was_wrong(picture: Picture, shared: Shown, *, token: str, explicit: bool) -> tuple[str, str, tuple[str, ...]]:
@@ -207,13 +207,13 @@ def _by_name(picture: Picture, known: _Known) -> Verdict:
     return _admit(picture, Kind.OPEN, picture.wanted, known)
 
 
-def _by_setup_code(picture: Picture, proven: Proven, known: _Known) -> Verdict:
+def _by_setup_code(picture: Picture, known: _Known) -> Verdict:
     """What the code allows of what it asks; the code was made by an operator for whoever shows it first."""
     setup = picture.setup
     granted = tuple(one for one in picture.wanted if setup is not None and not uncovered([one], setup.scopes))
     if not granted and picture.connect.role == OPERATOR_ROLE:
         return _nothing_wanted(picture)
-    return _admit(picture, Kind.DEVICE, granted, known, proven, setup=True)
+    return _admit(picture, Kind.DEVICE, granted, known, setup=True)
 
 
 def _by_record(picture: Picture, proven: Proven, known: _Known) -> Verdict:
@@ -226,7 +226,7 @@ def _by_record(picture: Picture, proven: Proven, known: _Known) -> Verdict:
         return Ask(reason, proven, role, wanted, known.method, device, known.proved)
     if not wanted and role == OPERATOR_ROLE:
         return _nothing_wanted(picture)
-    return _admit(picture, Kind.DEVICE, wanted, known, proven)
+    return _admit(picture, Kind.DEVICE, wanted, known)
 
 
 def _why_ask(device: Device, picture: Picture) -> str:
@@ -243,17 +243,16 @@ def _why_ask(device: Device, picture: Picture) -> str:
 
 
 def _admit(
-    picture: Picture, kind: Kind, granted: tuple[str, ...], known: _Known, proven: Proven | None = None, *,
-    setup: bool = False,
+    picture: Picture, kind: Kind, granted: tuple[str, ...], known: _Known, *, setup: bool = False
 ) -> Admit:  # fmt: skip
     role, proof = picture.connect.role, picture.proof
-    device = proven or (proof if isinstance(proof, Proven) else None)
+    device = proof if isinstance(proof, Proven) else None
     principal = Principal(
         kind, frozenset(granted), picture.door, -1, -1, 0, device=device.device_id if device else "",
         address=picture.address, role=role, method=known.method, client=clean(picture.connect.client.id),
         user=picture.user,
     )  # fmt: skip
-    return Admit(principal, granted, role, known.method, setup, known.proved)
+    return Admit(principal, granted, role, known.method, setup, known.proved, device)
 
 
 def _nothing_wanted(picture: Picture) -> Refused:

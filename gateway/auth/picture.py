@@ -48,16 +48,14 @@ class Picture:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The scopes it asks for, as far as they exist for its role, each once."""
-        if self.connect.role != OPERATOR_ROLE:
-            return ()
-        return tuple(scope for scope in dict.fromkeys(self.connect.scopes or ()) if scope in words.KNOWN_SCOPES)
+        """The scopes it asks for, as far as they exist."""
+        return wanted_by(self.connect)
 
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """It is let in. `proved` names the kind of secret that was right, for the count of failures. A `setup` verdict is
-    an approval given beforehand, and must be redeemed before the greeting."""
+    """It is let in. `proved` names the kind of secret that was right, for the count of failures; `proven` the device,
+    if it showed one. A `setup` verdict is an approval given beforehand, and must be redeemed before the greeting."""
 
     principal: Principal
     scopes: tuple[str, ...]
@@ -65,6 +63,7 @@ class Admit:
     method: str
     setup: bool = False
     proved: str | None = None
+    proven: Proven | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,13 @@ class Refused:
     error: ErrorShape
     detail: str = ""
     failed: tuple[str, ...] = ()
+
+
+def wanted_by(connect: Connect) -> tuple[str, ...]:
+    """The scopes a client asks for, as far as they exist for its role, each once."""
+    if connect.role != OPERATOR_ROLE:
+        return ()
+    return tuple(scope for scope in dict.fromkeys(connect.scopes or ()) if scope in words.KNOWN_SCOPES)
 
 
 Verdict = Admit | Ask | Refused

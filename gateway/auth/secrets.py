@@ -108,15 +108,16 @@ def check_device_token(
     return ""
 
 
-def check_setup(setup: SetupCode | None, device_id: str, role: str, now_ms: int) -> bool:
-    """Whether this setup code admits this device in this role: not used up, not expired, not bound to another."""
-    return (
-        setup is not None
-        and setup.used_at_ms is None
-        and setup.bound_to in (None, device_id)
-        and now_ms < setup.expires_at_ms
-        and role in setup.roles
-    )
+def check_setup(setup: SetupCode | None, device_id: str, device: Device | None, role: str, now_ms: int) -> bool:
+    """Whether this setup code admits this device in this role: not expired and not used. The device that used it may
+    show it again (our answer may have been lost) for as long as it stays paired in this role: what was taken from it
+    since, the code does not give back."""
+    if setup is None or now_ms >= setup.expires_at_ms or role not in setup.roles:
+        return False
+    if setup.bound_to is None and setup.used_at_ms is None:
+        return True
+    still_paired = device is not None and role in device.roles and device.token(role) is not None
+    return setup.bound_to == device_id and still_paired
 
 
 # --- what the client is told ------------------------------------------------------------------------------------------

@@ -93,20 +93,28 @@ def test_a_device_token(device: Device | None, role: str, shown: str, wanted: li
 SETUP = SetupCode("s", "h", "limited", ("operator",), ("operator.read",), 1, 100)
 
 
+MINE = msgspec.structs.replace(SETUP, bound_to="me", used_at_ms=50)
+
+
 @pytest.mark.parametrize(
-    ("setup", "role", "now", "right"),
+    ("setup", "device", "role", "now", "right"),
     [
-        (SETUP, "operator", 99, True),
-        (SETUP, "operator", 100, False),
-        (SETUP, "node", 99, False),
-        (None, "operator", 99, False),
-        (msgspec.structs.replace(SETUP, bound_to="me"), "operator", 99, True),
-        (msgspec.structs.replace(SETUP, bound_to="other"), "operator", 99, False),
-        (msgspec.structs.replace(SETUP, bound_to="me", used_at_ms=50), "operator", 99, False),
+        (SETUP, None, "operator", 99, True),
+        (SETUP, DEVICE, "operator", 99, True),
+        (SETUP, None, "operator", 100, False),
+        (SETUP, None, "node", 99, False),
+        (None, DEVICE, "operator", 99, False),
+        (msgspec.structs.replace(SETUP, used_at_ms=50), DEVICE, "operator", 99, False),
+        (msgspec.structs.replace(SETUP, bound_to="other"), DEVICE, "operator", 99, False),
+        (MINE, DEVICE, "operator", 99, True),
+        (MINE, DEVICE, "operator", 100, False),
+        (MINE, None, "operator", 99, False),
+        (MINE, having(revoked_at_ms=60), "operator", 99, False),
+        (MINE, msgspec.structs.replace(DEVICE, roles=("node",)), "operator", 99, False),
     ],
 )
-def test_a_setup_code(setup: SetupCode | None, role: str, now: int, right: bool):
-    assert check_setup(setup, "me", role, now) is right
+def test_a_setup_code(setup: SetupCode | None, device: Device | None, role: str, now: int, right: bool):
+    assert check_setup(setup, "me", device, role, now) is right
 
 
 STEMS = {
