@@ -1,0 +1,82 @@
+"""What the configuration makes of the outer door, and the token that is made when none is set."""
+
+from __future__ import annotations
+
+import stat
+from typing import Any
+
+import pytest
+
+from gateway.auth.ratelimit import Rule
+from gateway.greet.policy import TOKEN_FILE, OuterPolicy, generated_token, needs_token, outer_policy
+from tests.support.engine import settings_from
+
+
+def policy(tree: dict[str, Any], token: str | None = None) -> OuterPolicy:
+    return outer_policy(settings_from({"gateway": tree}).gateway, operators=frozenset({7}), token=token)
+
+
+@pytest.mark.parametrize(
+    ("auth", "mode", "token", "generated"),
+    [
+        ({}, "token", "made", True),
+        ({"mode": "token"}, "token", "made", True),
+        ({"token": "t"}, "token", "t", False),
+        ({"token": ""}, "token", "", False),
+        ({"password": "p"}, "password", "made", False),
+        ({"mode": "none"}, "none", "made", False),
+    ],
+)
+def test_whether_a_token_has_to_be_made(auth: dict[str, str], mode: str, token: str, generated: bool):
+    made = policy({"auth": auth}, "made")
+    assert (made.secrets.mode, made.secrets.token) == (mode, token)
+    assert needs_token(settings_from({"gateway": {"auth": auth}}).gateway) is generated
+
+
+def test_every_part_of_the_configuration_arrives():
+    made = policy(
+        {
+            "trustedProxies": ["10.0.0.0/8"], "controlUi": {"allowedOrigins": ["https://A.example:443"]},
+            "auth": {
+                "mode": "trusted-proxy", "rateLimit": {"maxAttempts": 3, "windowMs": 4, "lockoutMs": 5,
+                                                       "exemptLoopback": False},
+                "trustedProxy": {"userHeader": "X-User", "requiredHeaders": ["X-Proof"], "allowUsers": ["ann"],
+                                 "allowLoopback": True, "proxyUids": [33]},
+            },
+        }
+    )  # fmt: skip
+    assert made.rate == Rule(3, 4, 5, exempt_loopback=False)
+    assert made.origins == {"https://a.example"}
+    assert [str(network) for network in made.proxies] == ["10.0.0.0/8"]
+    rule = made.proxy_rule
+    assert rule is not None
+    assert (rule.user_header, rule.required_headers, rule.allow_users) == ("x-user", ("x-proof",), {"ann"})
+    assert (rule.allow_loopback, rule.proxy_uids, made.operators) == (True, {33}, {7})
+
+
+def test_a_policy_does_not_show_its_secrets():
+    assert "hush" not in repr(policy({"auth": {"token": "hush", "password": "hush", "mode": "token"}}))
+
+
+def test_a_token_is_made_once_for_its_owner_alone(tmp_path):
+    token = generated_token(tmp_path)
+    file = tmp_path / TOKEN_FILE
+    assert len(token) == 43
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.chmod(0o644)
+    assert generated_token(tmp_path) == token
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [one.name for one in tmp_path.iterdir()] == [TOKEN_FILE]
+
+
+def test_a_token_that_cannot_be_one_is_said_to_be_none(tmp_path):
+    (tmp_path / TOKEN_FILE).write_text("\n")
+    with pytest.raises(ValueError, match="holds no token"):
+        generated_token(tmp_path)
+
+
+def test_a_token_is_not_read_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").write_text("known to somebody")
+    (tmp_path / TOKEN_FILE).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        generated_token(tmp_path)
