@@ -147,6 +147,7 @@ async def open_database(
         yield database
     finally:
         database.closing = True
+        database.hand_over()  # here: only the loop may
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(database.close)
 
@@ -256,19 +257,17 @@ class Database:
         return told
 
     def _put(self, entry: Entry) -> None:
-        """Queue for the writer what this turn of the loop brings, all at once: it would wake for the first one, and
-        the two threads would take Python's lock from each other at every step."""
-        self._gathered.append(entry)
+        self._gathered.append(entry)  # woken for each one, the writer would fight the loop for Python's lock
         if len(self._gathered) == 1:
-            self._token.run_sync_soon(self._hand_over)
+            self._token.run_sync_soon(self.hand_over)
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """Give the writer what this turn of the loop brought, all at once."""
         gathered, self._gathered = self._gathered, []
         self._writer.put(gathered)
 
     def close(self) -> None:
         """Finish queued writes, checkpoint, close. Blocks; `open_database` calls it in a thread."""
-        self._hand_over()
         self._reader.close()  # before the last checkpoint, which waits for readers
         self._writer.stop()
 

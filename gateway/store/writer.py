@@ -173,18 +173,20 @@ class Writer:
         return None
 
     def _do_together(self, step: Step, entries: list[Entry]) -> None:
-        together = Entry([entry.job for entry in entries])
-        self._do_one(together, lambda db: step(db, together.job))
-        if together.error is not None and len(entries) > 1:  # one of them is at fault, and nobody else shall suffer
+        together = Entry(None)
+        items = [entry.job for entry in entries]
+        self._do_one(together, lambda db: [*zip(entries, step(db, items), strict=True)])
+        if together.error is None:
+            for entry, result in together.result:
+                if isinstance(result, Exception):
+                    entry.error = result
+                else:
+                    entry.result = result
+        elif len(entries) == 1:
+            entries[0].error = together.error
+        else:  # one of them is at fault, and nobody else shall suffer
             for entry in entries:
                 self._do_together(step, [entry])
-            return
-        results = together.result if together.error is None else [together.error]
-        for entry, result in zip(entries, results, strict=True):
-            if isinstance(result, Exception):
-                entry.error = result
-            else:
-                entry.result = result
 
     def _do_one(self, entry: Entry, job: Callable[[sqlite3.Connection], Any]) -> None:
         """Run a job so that all of it is done or nothing. Raises when the whole batch has failed."""

@@ -55,7 +55,8 @@ def test_they_are_runs_in_the_order_they_came(db):
 
 
 def test_what_is_told_is_what_is_on_disk(db):
-    outcomes = accept_all(db, [(child("a"), 1.0), (message("b", label="called"), 2.0)])
+    full = message("b", label="called", timeout_s=5, digest="d", sender="x", parent_run="p", kind="k", lane="cron")
+    outcomes = accept_all(db, [(child("a"), 1.0), (full, 2.0)])
     queued = [change for one in outcomes if isinstance(one, Outcome) for change in one.changes]
     placed = [change for change in queued if isinstance(change, Queued)]
     assert [(change.run.id, change.owner) for change in placed] == [("a", MAIN), ("b", MAIN)]
@@ -119,11 +120,13 @@ def test_a_refused_message_leaves_no_session_and_takes_nobody_along(db):
     assert [run for run, _ in on_disk(db)] == ["a", "c", "e"]
 
 
-def test_a_session_was_touched_when_its_last_message_came(db):
-    accept(db, message("a"), message("b"), message("c"))
-    session = sessions.get(db, MAIN)
-    assert session is not None
-    assert (session.created_at, session.updated_at) == (1.0, 3.0)
+def test_sessions_were_touched_when_the_last_message_of_the_batch_came(db):
+    accept(db, message("a"), message("b", "agent:main:other"))
+    accept(db, message("c"), message("d"), message("e", "agent:main:other"))
+    found = sessions.get_many(db, [MAIN, "agent:main:other"])
+    assert {key: (one.created_at, one.updated_at) for key, one in found.items()} == {
+        MAIN: (1.0, 3.0), "agent:main:other": (2.0, 3.0)
+    }  # fmt: skip
 
 
 def test_a_message_that_queues_lets_its_stopped_agent_work(db):
