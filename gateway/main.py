@@ -51,6 +51,8 @@ _log = logging.getLogger("gateway.main")
 BEAT_SECONDS = 1.0
 WEIGH_EVERY = 30
 """Beats between two looks at our own memory: the kernel walks every page for it."""
+RESTART_EXPECTED_MS = 1000
+"""When clients may look for the next gateway, at the latest; it takes a tenth of it."""
 STOP_SECONDS = 3.0
 """From the request to retire until what is left is cut off."""
 EX_SOFTWARE, EX_IOERR, EX_TEMPFAIL, EX_CONFIG = 70, 74, 75, 78
@@ -270,8 +272,13 @@ class Gateway:
                 accepting.cancel_scope.cancel()
             _log.info("retiring", extra={"reason": self._stop.reason, "connections": len(self._registry)})
             conversations.cancel_scope.deadline = trio.current_time() + STOP_SECONDS
-            self._hub.publish("shutdown", {"reason": self._stop.reason})
+            self._hub.publish("shutdown", self._farewell(services))
             self._registry.retire_all()
+
+    def _farewell(self, services: Services) -> dict[str, Any]:
+        """Where no stop of the whole system was announced (draining), another gateway takes over."""
+        said: dict[str, Any] = {"reason": self._stop.reason}
+        return said if services.engine.draining is not None else said | {"restartExpectedMs": RESTART_EXPECTED_MS}
 
     def _say_ready(self, services: Services) -> None:
         generation = self._taken.take.generation

@@ -18,6 +18,12 @@ from gateway.services import Services
 
 MAX_LOG_LINES = 5000
 MAX_LOG_BYTES = 1_000_000
+_BRIEF = {
+    name: shown
+    for name, shown in zip(Health.__struct_fields__, Health.__struct_encode_fields__, strict=True)
+    if not name.startswith("channel") and name not in ("agents", "sessions", "heartbeat_seconds", "duration_ms")
+}
+"""Of the health, what `status` tells besides agents and sessions: for people, so without what is always empty."""
 _CHANNEL_TABLES = ("channelLabels", "channels", "channelAccounts", "channelDefaultAccountId")
 
 
@@ -28,8 +34,10 @@ def health(call: Call) -> Health:
 
 def status(call: Call) -> dict[str, Any]:
     services = call.services
+    picture = services.health.picture(probe=True)
+    brief = {shown: getattr(picture, name) for name, shown in _BRIEF.items()}
     return {
-        "health": services.health.picture(probe=True),
+        "health": {**brief, "agents": services.health.agents(), "sessions": {"total": picture.sessions.total}},
         "gateway": _counted(services, "status", {}),
         "refusals": services.refusals.newest(limit=0)["counts"],
         "draining": services.engine.draining,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -40,8 +40,10 @@ async def tools_invoke(call: Call) -> dict[str, Any]:
     args = _decode(tool, params, codec)
     run_id = call.services.runs.active_run(str(session)) if call.principal.bound else None
     call.services.runs.touch(run_id)
-    with _shown(call, run_id, tool, args):
-        return await use(tool.name, _use(call, params, session, args, run_id))
+    use_it = partial(use, tool.name, _use(call, params, session, args, run_id))
+    if run_id is None or not call.services.hub.listeners:
+        return await use_it()
+    return await _shown(call, run_id, args, use_it)
 
 
 def _use(call: Call, params: ToolsInvoke, session: SessionKey | None, args: Any, run_id: str | None) -> ToolCall:
@@ -56,22 +58,18 @@ def _use(call: Call, params: ToolsInvoke, session: SessionKey | None, args: Any,
     )
 
 
-@contextmanager
-def _shown(call: Call, run_id: str | None, tool: Tool, args: Any) -> Iterator[None]:
+async def _shown(call: Call, run_id: str, args: Any, use_it: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     """Tell those who follow the run that it uses a tool, and how that ended."""
-    if run_id is None or not call.services.hub.listeners:
-        yield
-        return
     params: ToolsInvoke = call.params
-    named = {"name": tool.name, "toolCallId": params.idempotency_key or call.id}
+    named = {"name": params.name, "toolCallId": params.idempotency_key or call.id}
     tell = call.services.engine.tell_tool
     tell(run_id, {"phase": "start", **named, "args": written(args)})
-    failed = True
+    result: dict[str, Any] = {"status": "error"}
     try:
-        yield
-        failed = False
+        result = await use_it()
     finally:
-        tell(run_id, {"phase": "result", **named, "isError": failed})
+        tell(run_id, {"phase": "result", **named, "isError": result.get("status") in ("error", "forbidden")})
+    return result
 
 
 def tools_catalog(call: Call) -> dict[str, Any]:

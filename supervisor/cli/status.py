@@ -30,7 +30,7 @@ def health_text(told: Mapping[str, Any]) -> str:
         "version": f"{told.get('version')}, generation {told.get('generation')}",
         "agents": ", ".join(agents),
         "runs": counts(told.get("runs")),
-        "sessions": counts(told.get("sessions")),
+        "sessions": counts({"total": (told.get("sessions") or {}).get("total")}),
         "workers": told.get("workers"),
         "connections": told.get("connections"),
     }

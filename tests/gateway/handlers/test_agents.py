@@ -21,6 +21,37 @@ async def test_the_agents_are_listed_with_the_default_marked(box):
     assert [(one["id"], one.get("isDefault", False)) for one in answer["agents"]] == [("main", True), ("scout", False)]
 
 
+async def test_the_list_has_what_openclaws_clients_look_for(box):
+    answer = await Caller(box.services).ask("agents.list")
+    assert (answer["mainKey"], answer["scope"]) == ("main", "per-sender")
+
+
+async def test_an_agent_is_called_what_the_configuration_says_or_by_its_id(tmp_path, mock_clock):
+    tree = {"agents": {"entries": {"main": {"name": "Ada"}, "scout": {}}}}
+    async with open_box(tmp_path, tree=tree) as box:
+        caller = Caller(box.services)
+        assert await caller.ask("agent.identity.get") == {"agentId": "main", "name": "Ada", "avatarStatus": "none"}
+        assert (await caller.ask("agent.identity.get", sessionKey="agent:scout:main"))["name"] == "scout"
+        with pytest.raises(Refusal, match="is not the agent of the session"):
+            await caller.ask("agent.identity.get", sessionKey="agent:scout:main", agentId="main")
+
+
+async def test_the_models_are_those_that_agents_use(tmp_path, mock_clock):
+    entries = {
+        "main": {"model": {"primary": "lab/large", "fallbacks": ["lab/small", "plain"]}},
+        "scout": {"runtime": {"type": "model", "model": "other/one"}},
+    }
+    async with open_box(tmp_path, tree={"agents": {"defaults": {"model": "lab/large"}, "entries": entries}}) as box:
+        caller = Caller(box.services)
+        assert [(one["provider"], one["id"]) for one in (await caller.ask("models.list", view="all"))["models"]] == [
+            ("lab", "large"), ("lab", "small"), ("", "plain"), ("other", "one"),
+        ]  # fmt: skip
+        assert len((await caller.ask("models.list", provider="lab"))["models"]) == 2
+        assert [one["id"] for one in (await caller.ask("models.list", agentId="scout"))["models"]] == ["large", "one"]
+    async with open_box(tmp_path) as box:
+        assert await Caller(box.services).ask("models.list") == {"models": []}
+
+
 async def test_an_agent_that_does_not_exist_is_named(box):
     with pytest.raises(Refusal, match='unknown agent id "nobody"; configured: main, scout'):
         await Caller(box.services).ask("agents.stop", agentId="nobody")

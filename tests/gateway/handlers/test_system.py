@@ -32,6 +32,58 @@ async def test_health_counts_what_there_is(box):
     assert (await Caller(box.services).ask("health", probe=True))["runs"] == {}
 
 
+async def test_health_has_what_openclaws_clients_look_for(box):
+    await box.send("hello")
+    await box.send("look", "agent:scout:main")
+    health = await Caller(box.services).ask("health")
+    assert health.items() >= {"channels": {}, "channelOrder": [], "channelLabels": {}, "heartbeatSeconds": 0}.items()
+    main, scout = health["agents"]
+    assert (main["agentId"], main["isDefault"], scout["agentId"]) == ("main", True, "scout")
+    assert main["heartbeat"] == {"enabled": False, "every": "disabled", "everyMs": None}
+    assert (main["sessions"]["count"], [one["key"] for one in main["sessions"]["recent"]]) == (1, ["agent:main:main"])
+    sessions = health["sessions"]
+    assert (sessions["total"], sessions["count"], len(sessions["recent"])) == (2, 2, 2)
+    assert sessions["path"].endswith("peergate.db")
+    assert isinstance(health["durationMs"], int)
+
+
+async def test_health_is_looked_at_anew_after_a_tenth_of_a_second(box, mock_clock):
+    caller = Caller(box.services)
+    first = await caller.ask("health")
+    await box.send("hello")
+    assert await caller.ask("health") == first
+    mock_clock.jump(0.1)
+    again = await caller.ask("health")
+    assert (again["runs"], again["sessions"]["total"]) == ({"starting": 1}, 0)
+    mock_clock.jump(0.9)
+    assert (await caller.ask("health"))["sessions"]["total"] == 1
+
+
+async def test_listeners_hear_of_the_health_once_a_minute(box, mock_clock):
+    mock_clock.jump(60)
+    await box.settle()
+    (told,) = box.listener.of("health")
+    assert told.ok
+
+
+async def test_what_there_is_none_of_is_answered_as_empty(box):
+    caller = Caller(box.services)
+    assert await caller.ask("last-heartbeat") is None
+    assert (await caller.ask("node.list"))["nodes"] == []
+    told = await caller.ask("channels.status", probe=True)
+    assert (told["channelOrder"], told["channels"], told["channelAccounts"]) == ([], {}, {})
+    (gateway,) = await caller.ask("system-presence")
+    assert gateway["mode"] == "gateway"
+    assert len((await caller.ask("gateway.identity.get"))["deviceId"]) == 64
+
+
+async def test_the_configuration_is_told_with_a_hash_that_follows_it(box, tmp_path):
+    told = await Caller(box.services).ask("config.get")
+    assert (told["valid"], told["issues"], told["raw"], told["exists"]) == (True, [], None, False)
+    async with open_box(tmp_path / "..", tree={"gateway": {"port": 5}}) as other:
+        assert (await Caller(other.services).ask("config.get"))["hash"] != told["hash"]
+
+
 async def test_status_has_the_health_and_what_the_gateway_adds(box):
     box.services.counters["status"] = lambda: {"doors": ["agents"]}
     box.services.refusals.note(code="FORBIDDEN", door="agents", peer="uid 7", reason="no")

@@ -1,0 +1,69 @@
+"""`agent` sent again: how a key that was used before is answered, and a session that is begun anew first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.protocol.errors import Refusal
+from tests.support.calls import Caller
+from tests.support.engine import finished_turn, open_box
+
+MAIN = "agent:main:main"
+
+
+@pytest.fixture
+async def box(tmp_path, mock_clock):
+    async with open_box(tmp_path) as box:
+        yield box
+
+
+async def test_a_key_that_is_sent_again_says_in_flight_and_then_the_result(box, nursery):
+    first, second, third = (Caller(box.services) for _ in range(3))
+    finals: list[dict[str, Any]] = []
+
+    async def call(caller: Caller) -> None:
+        finals.append(await caller.ask("agent", message="hello", idempotencyKey="k1"))
+
+    nursery.start_soon(call, first)
+    worker, run = await box.take()
+    nursery.start_soon(call, second)
+    await box.settle()
+    assert [one.answers[0]["status"] for one in (first, second)] == ["accepted", "in_flight"]
+    await worker.finish(run, "hi")
+    await box.settle()
+    await call(third)
+    assert third.answers == []
+    assert [one["status"] for one in finals] == ["ok"] * 3
+
+
+async def test_a_message_that_begins_with_new_begins_the_session_anew(box, nursery):
+    worker = await finished_turn(box, "one", "1")
+    caller = Caller(box.services)
+    nursery.start_soon(lambda: caller.ask("agent", message="/new two", idempotencyKey="k2"))
+    await worker.finish(await worker.next(), "2")
+    await box.settle()
+    assert box.texts() == [("user", "two"), ("assistant", "2")]
+
+
+async def test_a_bare_reset_answers_without_a_run_and_happens_once(box):
+    worker = await finished_turn(box, "one", "1")
+    caller = Caller(box.services)
+    told = await caller.ask("agent", message="/reset", idempotencyKey="k2")
+    assert (told["status"], told["result"]["payloads"]) == ("ok", [{"text": "The session begins anew."}])
+    assert box.texts() == []
+    await box.send("two")
+    await worker.finish(await worker.next(), "2")
+    assert (await caller.ask("agent", message="/reset", idempotencyKey="k2"))["status"] == "ok"
+    assert box.texts() == [("user", "two"), ("assistant", "2")]
+
+
+async def test_a_session_is_named_by_its_id_too(box, nursery):
+    worker = await finished_turn(box, "one", "1")
+    caller = Caller(box.services)
+    session_id = (await caller.ask("sessions.describe", key=MAIN))["session"]["sessionId"]
+    nursery.start_soon(lambda: caller.ask("agent", message="two", idempotencyKey="k2", sessionId=session_id))
+    assert (await worker.next()).message == "two"
+    with pytest.raises(Refusal, match="no session with the sessionId"):
+        await caller.ask("agent", message="two", idempotencyKey="k3", sessionId="nobody")
