@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger("gateway.pairing")
 
+MAX_TOLD = 20
+"""Damaged records that are named in the log one by one."""
 TOUCH_MS = 10_000
 """How exact it is known when a device was last here."""
 
@@ -50,12 +52,18 @@ class Pairing:
         self._touched: dict[str, int] = {}
         loaded = database.read(devices.load)
         self._book = Book(loaded, hub, clock)
-        for device_id, why in loaded.damaged.items():
-            _log.error("the record of a paired device is damaged; it has to be paired anew",
-                       extra={"device": device_id, "error": why})  # fmt: skip
+        self._tell_damaged(loaded)
+
+    def _tell_damaged(self, loaded: devices.Loaded) -> None:
+        for device_id, why in list(loaded.damaged.items())[:MAX_TOLD]:
+            about = {"device": device_id, "error": why}
+            _log.error("the record of a paired device is damaged; it has to be paired anew", extra=about)
             self.audit.note("device.damaged", rule="record-unreadable", device=device_id, detail={"error": why})
-        for what in loaded.damaged_elsewhere:
-            _log.error("a record of pairing is damaged and is passed over", extra={"record": what})
+        if len(loaded.damaged) > MAX_TOLD:
+            _log.error("%d records of paired devices are damaged: peergate devices", len(loaded.damaged))
+        if loaded.damaged_elsewhere:
+            named = ", ".join(loaded.damaged_elsewhere[:MAX_TOLD])
+            _log.error("%d other records of pairing are damaged: %s", len(loaded.damaged_elsewhere), named)
 
     @property
     def damaged(self) -> dict[str, str]:

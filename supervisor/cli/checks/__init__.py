@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from supervisor.cli.checks import database, kernel, places, running, software
+from supervisor.cli.checks import database, devices, kernel, places, running, software
 from supervisor.cli.checks.base import FAIL, Check
 from supervisor.cli.invocation import Invocation
 
@@ -15,6 +15,7 @@ FAMILIES: tuple[Callable[[Invocation], Iterator[Check]], ...] = (
     places.checks,
     database.checks,
     running.checks,
+    devices.checks,
 )
 
 
