@@ -41,6 +41,9 @@ PURE_MODULES = (
     "gateway.services.lanes",
     "gateway.services.policy",
     "gateway.auth.decide",
+    "gateway.services.pairing.rules",
+    "gateway.services.pairing.changes",
+    "gateway.services.pairing.shapes",
     "gateway.auth.asking",
     "gateway.auth.origin",
     "gateway.auth.outer",
@@ -60,7 +63,8 @@ REACH = {
 }
 ONLY_IMPORTER = {"trio_websocket": ("gateway.link.websocket",)}
 
-PAGES = ("design", "operations", "runs", "security", "promises", "protocol", "glossary", "contributing")
+PAGES = ("design", "operations", "runs", "agents", "pairing", "security", "promises", "protocol", "glossary")
+PAGES += ("contributing",)
 PROMISES = tuple(f"P{number}" for number in range(1, 13))
 
 
