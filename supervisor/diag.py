@@ -53,17 +53,19 @@ def established(local: End, remote: End) -> Socket | None:
     """The established socket of this host with exactly these two ends, `local` its own; None when there is none to
     believe. Raises OSError where the kernel cannot be asked, ValueError for text that is no address."""
     wanted = _plain(local), _plain(remote)
+    return next((found for found in answers(local, remote) if believed(found, *wanted)), None)
+
+
+def answers(local: End, remote: End) -> Iterator[Socket]:
+    """What the kernel answers for these two ends, believed or not. Raises as `established` does."""
     for body in _questions(local, remote):
         try:
-            answers = netlink.ask(_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, body)
+            told = netlink.ask(_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, body)
         except netlink.Refused as error:
             if error.errno == errno.ENOENT:
                 continue
             raise
-        for found in map(_parse, answers):
-            if believed(found, *wanted):
-                return found
-    return None
+        yield from map(_parse, told)
 
 
 def believed(found: Socket, local: End, remote: End) -> bool:

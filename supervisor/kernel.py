@@ -30,6 +30,9 @@ _SYS_LANDLOCK_CREATE_RULESET = 444
 _SYS_LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _LANDLOCK_SCOPE_SIGNAL = 2
+_SYS_KCMP = {"x86_64": 312, "aarch64": 272}.get(os.uname().machine)
+_KCMP_FILES = 2
+_PF_KTHREAD = 0x00200000
 
 # _IOWR(PIDFS_IOCTL_MAGIC 0xFF, 11, 64 bytes): Linux 6.13, include/uapi/linux/pidfd.h.
 _PIDFD_GET_INFO = (3 << 30) | (64 << 16) | (0xFF << 8) | 11
@@ -237,6 +240,19 @@ def children_of(pid: int) -> list[int]:
 def all_pids() -> list[int]:
     """Every process number in our PID namespace's /proc."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def share_files(one: int, other: int) -> bool:
+    """Whether two threads have one table of descriptors (kcmp(2), 3.5). False too where the kernel does not say."""
+    return _SYS_KCMP is not None and _libc().syscall(_SYS_KCMP, one, other, _KCMP_FILES, 0, 0) == 0
+
+
+def kernel_threads() -> set[int]:
+    """The numbers of threads of the kernel, which have no descriptors; empty inside a PID namespace, which has none."""
+    text = _read("/proc/2/stat")
+    if text is None or not int(text.rpartition(")")[2].split()[6]) & _PF_KTHREAD:
+        return set()
+    return {2, *children_of(2)}
 
 
 def thread_count() -> int:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,21 @@ except PermissionError:
 print(open("/etc/hostname").read() != "")
 """
     assert run(code).split() == ["True", str(int(signal.SIGKILL)), "refused", "True"]
+
+
+def test_threads_share_descriptors_and_other_processes_do_not(sleeper):
+    entered, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: (entered.set(), leave.wait()))
+    thread.start()
+    entered.wait()
+    assert thread.native_id is not None
+    assert kernel.share_files(os.getpid(), thread.native_id)
+    assert not kernel.share_files(os.getpid(), sleeper[0])
+    leave.set()
+    thread.join()
+
+
+def test_threads_of_the_kernel_are_no_processes_of_anybody():
+    found = kernel.kernel_threads()
+    assert not found & {1, os.getpid(), os.getppid()}
+    assert all(Path(f"/proc/{pid}/cmdline").read_bytes() == b"" for pid in list(found)[:20])
