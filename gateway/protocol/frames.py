@@ -42,11 +42,12 @@ class JsonRequest(Request, tag_field="type", tag="req", frozen=True, forbid_unkn
 
 
 class Response(msgspec.Struct, tag_field="type", tag="res", frozen=True, omit_defaults=True):
-    """An answer. A method may answer twice (`agent`): first `accepted`, later the final."""
+    """An answer. A method may answer twice (`agent`): first `accepted`, later the final. A payload may be null; an
+    error has none."""
 
     id: str
     ok: bool
-    payload: Any = None
+    payload: Any = msgspec.UNSET
     error: ErrorShape | None = None
 
 

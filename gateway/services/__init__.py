@@ -120,7 +120,7 @@ async def open_services(
             services = Services(
                 settings, database, sessions, Runs(engine), Leases(engine), Mailbox(engine), engine.workers,
                 Idempotency(database, clock), Refusals(database, clock), pairing, hub, link, clock, info, engine,
-                SessionEdits(engine), health, Attendance(hub, clock), Identity(state_dir), counters,
+                SessionEdits(engine), health, Attendance(hub, clock, engine.timers), Identity(state_dir), counters,
             )  # fmt: skip
             try:
                 await recover(engine, live_rows, list(quarantined))

@@ -16,22 +16,27 @@ from gateway.auth.principal import Principal
 from gateway.protocol.calls.system import Connect, Presence
 from gateway.services.info import VERSION
 from gateway.services.ports import Publisher
+from gateway.services.timers import Timers
 
 MODES = frozenset({"webchat", "ui", "node", "test"})
 """Modes of clients that stay (OpenClaw 2026.9.6)."""
 GONE_MS = 300_000
 """How long a client that has left is told of."""
+CHANGES_SECONDS = 0.1
 MAX_ROWS = 200
 MAX_TEXT = 128
 """Characters of anything a client says of itself that are told to others."""
 
 
 class Attendance:
-    """Rows by connection, newest last. `clock` gives wall milliseconds."""
+    """Rows by connection, newest last. `clock` gives wall milliseconds. Who comes and goes within a moment is told
+    together: a thousand clients may come back at once."""
 
-    def __init__(self, hub: Publisher, clock: Callable[[], float]) -> None:
+    def __init__(self, hub: Publisher, clock: Callable[[], float], timers: Timers) -> None:
         self._hub = hub
         self._clock = clock
+        self._timers = timers
+        self._untold = False
         self._here: dict[str, Presence] = {}
         self._gone: dict[str, Presence] = {}
         self._since = round(clock())
@@ -43,7 +48,7 @@ class Attendance:
         self._here[connection] = _row_of(principal, connect, round(self._clock()))
         while len(self._here) > MAX_ROWS:
             del self._here[next(iter(self._here))]
-        self._tell()
+        self._change()
 
     def depart(self, connection: str) -> None:
         """A connection is over."""
@@ -52,7 +57,7 @@ class Attendance:
             self._gone[connection] = msgspec.structs.replace(row, ts=round(self._clock()), reason="disconnect")
             while len(self._gone) > MAX_ROWS:
                 del self._gone[next(iter(self._gone))]
-            self._tell()
+            self._change()
 
     def rows(self) -> list[Presence]:
         """The gateway itself, then who is here and who has left lately, newest first, at most 200."""
@@ -61,7 +66,13 @@ class Attendance:
         others = sorted([*self._here.values(), *self._gone.values()], key=lambda row: -row.ts)
         return [self._self(now), *others[: MAX_ROWS - 1]]
 
+    def _change(self) -> None:
+        if not self._untold:
+            self._untold = True
+            self._timers.set("presence", CHANGES_SECONDS, self._tell)
+
     def _tell(self) -> None:
+        self._untold = False
         self._hub.publish("presence", {"presence": self.rows()})
 
     def _self(self, now: int) -> Presence:

@@ -89,7 +89,7 @@ KINDS = {
     "worker": worker(),
 }
 ALLOWED = {
-    "operator, all": {scopes.PUBLIC, scopes.ADMIN, scopes.READ, scopes.WRITE},
+    "operator, all": {scopes.PUBLIC, scopes.ADMIN, scopes.READ, scopes.WRITE, scopes.PAIRING},
     "operator, read and write": {scopes.PUBLIC, scopes.READ, scopes.WRITE},
     "operator, read": {scopes.PUBLIC, scopes.READ},
     "operator, nothing": {scopes.PUBLIC},

@@ -150,3 +150,9 @@ def test_a_broadcast_is_the_event_with_its_number(codec: Codec, version: dict[st
     broadcast = Broadcast("tick", {"text": "ä"}, version)
     for seq in (1, 128, 2**40):
         assert codec.decode_incoming(broadcast.body(seq, codec)) == Event("tick", {"text": "ä"}, seq, version)
+
+
+@pytest.mark.parametrize(("codec", "null"), [(MSGPACK, b"\xa7payload\xc0"), (JSON, b'"payload":null')])
+def test_an_answer_may_be_null_and_an_error_has_none(codec: Codec, null: bytes):
+    assert null in codec.encode(Response("1", True, None))
+    assert b"payload" not in codec.encode(Response("1", False, error=ErrorShape("UNAVAILABLE", "no")))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
 from gateway.auth.principal import Kind, Principal
 from gateway.protocol import scopes
 from gateway.protocol.calls.system import ClientInfo, Connect
 from gateway.services import presence
 from gateway.services.presence import Attendance
+from gateway.services.timers import Timers
 from tests.support.doors import operator, tool
-from tests.support.engine import Listener
+from tests.support.engine import Listener, open_box
 
 DEVICE = Principal(
     Kind.DEVICE, frozenset({scopes.READ}), "outer", -1, -1, 0, device="ab" * 32, address="192.0.2.7", client="tui"
@@ -22,13 +25,24 @@ class Clock:
         return self.now
 
 
+class Now(Timers):
+    """What is due in a moment is done at once."""
+
+    def __init__(self) -> None:
+        self.due: list[Hashable] = []
+
+    def set(self, key: Hashable, seconds: float, call: Callable[[], None]) -> None:
+        self.due.append(key)
+        call()
+
+
 def said(mode: str, **more: str) -> Connect:
     return Connect(client=ClientInfo(id="openclaw-tui", version="9", platform="linux", mode=mode, **more))
 
 
 def test_an_app_is_told_of_with_where_it_is_and_the_gateway_always_first():
     hub = Listener()
-    here = Attendance(hub, Clock())
+    here = Attendance(hub, Clock(), Now())
     here.arrive("c1", DEVICE, said("ui", display_name="Kitchen", instance_id="i"))
     gateway, app = here.rows()
     assert (gateway.mode, gateway.reason) == ("gateway", "self")
@@ -41,7 +55,7 @@ def test_an_app_is_told_of_with_where_it_is_and_the_gateway_always_first():
 
 def test_programs_workers_and_tools_are_not_told_of():
     hub = Listener()
-    here = Attendance(hub, Clock())
+    here = Attendance(hub, Clock(), Now())
     for mode in ("cli", "probe", "backend", ""):
         here.arrive(mode, operator(), said(mode))
         here.depart(mode)
@@ -52,7 +66,7 @@ def test_programs_workers_and_tools_are_not_told_of():
 
 def test_who_has_left_is_told_of_for_a_while():
     clock, hub = Clock(), Listener()
-    here = Attendance(hub, clock)
+    here = Attendance(hub, clock, Now())
     here.arrive("c1", DEVICE, said("ui"))
     clock.now += 5
     here.depart("c1")
@@ -63,7 +77,7 @@ def test_who_has_left_is_told_of_for_a_while():
 
 
 def test_rows_and_what_clients_say_of_themselves_are_bounded():
-    here = Attendance(Listener(), Clock())
+    here = Attendance(Listener(), Clock(), Now())
     for number in range(presence.MAX_ROWS + 50):
         here.arrive(f"c{number}", DEVICE, said("ui", display_name="x" * 5000))
     rows = here.rows()
@@ -72,3 +86,17 @@ def test_rows_and_what_clients_say_of_themselves_are_bounded():
     for number in range(presence.MAX_ROWS + 50):
         here.depart(f"c{number}")
     assert len(here.rows()) == presence.MAX_ROWS
+
+
+async def test_a_crowd_that_comes_at_once_is_told_of_once(tmp_path, mock_clock):
+    async with open_box(tmp_path) as box:
+        for number in range(50):
+            box.services.presence.arrive(f"c{number}", DEVICE, said("ui"))
+        assert box.listener.of("presence") == []
+        mock_clock.jump(0.1)
+        await box.settle()
+        assert [len(one["presence"]) for one in box.listener.of("presence")] == [51]
+        box.services.presence.depart("c1")
+        mock_clock.jump(0.1)
+        await box.settle()
+        assert len(box.listener.of("presence")) == 2
