@@ -86,6 +86,7 @@ class Guest:
         answer = await self.hear()
         if answer.get("ok") is False:
             answer |= await self.hear()
+            assert await self.hear() == {"close": None}  # then it has been written down as well
         return answer
 
     async def knock(self, device: TestDevice | None = None, **more: Any) -> dict[str, Any]:

@@ -222,6 +222,7 @@ async def test_a_process_of_ours_that_says_nothing_is_not_waited_for(front, auto
     front.holds = [OURS]
     guest = await front.guest(HERE)
     assert (await guest.hear())["close"][0] == 1008
+    assert (await guest.hear())["close"] is None
     assert front.refusals[-1].code == "OURS"
 
 

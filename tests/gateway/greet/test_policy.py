@@ -50,8 +50,8 @@ def test_every_part_of_the_configuration_arrives():
     assert [str(network) for network in made.proxies] == ["10.0.0.0/8"]
     rule = made.proxy_rule
     assert rule is not None
-    assert (rule.user_header, rule.required_headers, rule.allow_users) == ("x-user", ("x-proof",), {"ann"})
-    assert (rule.allow_loopback, rule.proxy_uids, made.operators) == (True, {33}, {7})
+    assert (rule.user_header, rule.required_headers, set(rule.allow_users)) == ("x-user", ("x-proof",), {"ann"})
+    assert (rule.allow_loopback, set(rule.proxy_uids), set(made.operators)) == (True, {33}, {7})
 
 
 def test_a_policy_does_not_show_its_secrets():
