@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -35,6 +36,7 @@ from supervisor.messages import (
     StopWorker,
     Take,
     TicketPlease,
+    WhoHolds,
     Whois,
 )
 
@@ -123,6 +125,10 @@ class TinyGateway:
                 return self.ask(Processes(self.last_id))["rows"]
             case "whois":
                 return self.whois(asked["pid"])
+            case "holder":
+                time.sleep(asked.get("wait", 0))
+                ours, peer = connection.getsockname()[:2], connection.getpeername()[:2]
+                return self.ask(WhoHolds(self.last_id, *ours, *peer))
             case "stop":
                 send_blocking(self.control, StopWorker(**asked))
             case "hold":
@@ -187,6 +193,10 @@ def run_worker(lifeline: socket.socket, assignment: dict[str, Any]) -> None:
             print("\n".join(f"line {number}" for number in range(5000)), flush=True)
             print("x" * 20_000, flush=True)
             os.write(1, b"not text: \xff\n")
+        case "errand":  # a program of the worker's, as a test wrote it
+            subprocess.Popen([sys.executable, "-I", assignment["runtime"]["argv"][1]])
+        case "itself":
+            runpy.run_path(assignment["runtime"]["argv"][1])
         case "ticket":
             send_blocking(lifeline, TicketPlease())
             received = receive_blocking(lifeline)
