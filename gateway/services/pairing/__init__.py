@@ -123,12 +123,14 @@ class Pairing:
         if rules.usable(token, generation) and enough:
             self._touch(device_id, role, facts, now)
             return token
-        return await self._do(
+        token = await self._do(
             lambda db: tokens.admit(
                 db, device_id, role, wanted, facts, method, shown_token, generation, now, new_token
             ),
             "device.admitted", device=device_id, address=facts.remote_ip or "",
         )  # fmt: skip
+        # Between the commit and our turn another one may have been followed.
+        return tokens.still_good(self.device(device_id), role, wanted, token.token)[1]
 
     def _touch(self, device_id: str, role: str, facts: ClientFacts, now: int) -> None:
         """Last seen may ride in another batch, and need not be exact."""
@@ -146,10 +148,13 @@ class Pairing:
         Raises Refusal with details.code AUTH_BOOTSTRAP_TOKEN_INVALID."""
         wish = rules.wish(device_id, public_key, role, scopes, facts, "setup-code")
         now, token_hash = self._now(), codes.hash_of(setup_token)
-        return await self._do(
+        device, given = await self._do(
             lambda db: codes.redeem(db, token_hash, wish, now, new_token), "device.setup.used",
             device=device_id, address=wish.facts.remote_ip or "",
         )  # fmt: skip
+        for token in given:  # as in `admit`
+            tokens.still_good(self.device(device_id), token.role, (), token.token)
+        return device, given
 
     # --- what operators do --------------------------------------------------------------------------------------------
 
