@@ -160,3 +160,13 @@ async def test_memory_follows_before_anybody_is_answered(box):
     device = await pairing.approve(one.request_id, OPERATOR)
     assert pairing.device(device.device_id) is device
     assert rules.usable(device.tokens[0], "any generation")
+
+
+async def test_what_has_expired_goes_by_itself(box, mock_clock):
+    await asks(box.services.pairing, "phone", READ)
+    mock_clock.jump(301)
+    for _ in range(3):
+        await box.settle()
+    count = box.services.database.read(lambda db: db.execute("SELECT count(*) FROM pairing_requests").fetchone())
+    assert count == (0,)
+    assert box.listener.of("device.pair.resolved")[0]["decision"] == "rejected"
