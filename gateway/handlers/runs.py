@@ -71,7 +71,7 @@ async def agent(call: Call) -> dict[str, Any]:
 
 async def agent_wait(call: Call) -> RunResult:
     params: AgentWait = call.params
-    call.services.hub.follow(call.connection.id, params.run_id)
+    _follow(call, params.run_id)
     run = await call.services.runs.wait(params.run_id, max(0, params.timeout_ms) / 1000)
     return RunResult(
         run_id=run.run_id,
@@ -107,8 +107,15 @@ async def say(call: Call, words: Words) -> Accepted:
         digest=digest,
         steer=words.steer,
     )
-    call.services.hub.follow(call.connection.id, words.run_id)
-    return await call.services.runs.accept(message)
+    accepted = await call.services.runs.accept(message)
+    _follow(call, accepted.run_id)
+    return accepted
+
+
+def _follow(call: Call, run_id: str) -> None:
+    """Only a run that goes on: its end is what ends the following."""
+    if call.services.runs.unfinished([run_id]):
+        call.services.hub.follow(call.connection.id, run_id)
 
 
 async def say_and_leave(call: Call, words: Words) -> dict[str, Any]:

@@ -129,6 +129,10 @@ def test_a_key_used_again_with_other_arguments_is_refused_and_a_key_is_ones_own(
     assert system.call(method, params)["runId"] != answers[0]["runId"]
 
 
+# Parameters of OpenClaw's `agent`: taken from its clients, and nothing is done with them.
+SAID_IN_VAIN = {"inputProvenance", "internalEvents", "lane", "extraSystemPrompt"}
+
+
 @pytest.mark.parametrize(
     "extra",
     ["provenance", "inputProvenance", "internalEvents", "lane", "extraSystemPrompt", "runId", "sender", "sessionId"],
@@ -141,8 +145,17 @@ def test_nobody_can_say_where_a_message_came_from(system: System, extra: str):
     for answer in told["answers"]:
         assert answer["error"]["code"] == "INVALID_REQUEST"
         assert extra in answer["error"]["message"]
-    with pytest.raises(Answer, match=extra):
-        system.call("agent", {"message": "x", "idempotencyKey": f"forged {extra}", extra: "agent:other:main"})
+    asked = {"message": f"in vain: {extra}", "agentId": "other", "idempotencyKey": f"forged {extra}"}
+    if extra in SAID_IN_VAIN:
+        assert system.call("agent", {**asked, extra: {"kind": "inter_session"}})["status"] == "accepted"
+        system.call("agent.wait", {"runId": asked["idempotencyKey"]})
+        page = system.call("chat.history", {"sessionKey": "agent:other:main"})["messages"]
+        (message,) = [one for one in page if one["content"][0]["text"] == asked["message"] and one["role"] == "user"]
+        assert message["provenance"] == {"kind": "external_user"}
+        assert system.call("runs.list", {"limit": 1})["runs"][0]["lane"] == "main"
+    else:
+        with pytest.raises(Answer, match=extra):
+            system.call("agent", {**asked, extra: "agent:other:main"})
     assert not [message for message in heard_by(system, "agent:other:main") if message["content"] == "forged"]
 
 

@@ -228,3 +228,10 @@ async def test_who_starts_a_run_or_awaits_it_hears_of_its_tools(box, nursery):
     streams = [[one["stream"] for name, one in ear.events if name == "agent"] for ear in (starter, waiter, other)]
     assert streams == [["lifecycle", "tool"], ["lifecycle", "tool"], ["lifecycle"]]
     await worker.finish(run, "hi")
+    for number in range(MAX_SUBSCRIPTIONS):  # runs that are over are not followed, so they use nothing up
+        await starter.ask("chat.send", sessionKey="main", message="hello", idempotencyKey="k")
+        with pytest.raises(Refusal, match="there is no run"):
+            await starter.ask("agent.wait", runId=f"no run {number}")
+    await starter.ask("chat.send", sessionKey="main", message="again", idempotencyKey="k2")
+    await worker.note(await worker.next(), "pay")
+    assert [name for name, one in starter.events if one.get("stream") == "tool"] == ["agent"] * 2
