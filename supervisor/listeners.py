@@ -73,6 +73,7 @@ class Listeners:
         for address in addresses:
             chosen = self._sockets[0].getsockname()[1] if self._sockets else port
             try:
+                chosen = chosen or _free_port(address.host)
                 self._sockets.append(_listen(address.host, chosen))
             except OSError as error:
                 if address.optional and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
@@ -84,17 +85,31 @@ class Listeners:
         return True
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _free_port(host: str) -> int:
+    """A port that was free a moment ago. Bound by its number then: a socket that was given its port by the kernel loses
+    it when somebody shuts it down, and listens at another when it listens again."""
+    with _unbound(host) as probe:
+        probe.bind(_place(host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _place(host: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
     bare, _, scope = host.partition("%")
-    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-    place = (bare, port) if family == socket.AF_INET else (bare, port, 0, netlink.interface_number(scope))
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    return (bare, port, 0, netlink.interface_number(scope)) if ":" in bare else (bare, port)
+
+
+def _unbound(host: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = _unbound(host)
     try:
-        if family == socket.AF_INET6:
+        if listener.family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # do not wait for TIME_WAIT after a restart
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
-        listener.bind(place)
+        listener.bind(_place(host, port))
         listener.setblocking(False)  # shared with whoever accepts: a connection gone before accept must not hold them
         listener.listen(BACKLOG)
     except BaseException:
@@ -118,12 +133,9 @@ def _why(host: str, port: int, error: OSError, who: Callable[[int], str]) -> str
             holder = who(port)
             return f"{place} is taken{f' by {holder}' if holder else ''}: {WAYS_OUT}"
         case errno.EADDRNOTAVAIL:
-            return (
-                f"{place}: this host has no such address; mend gateway.customBindHost or gateway.bind, or bring the "
-                "interface up"
-            )
+            return f"{place} is no address of this host: mend gateway.customBindHost, or bring its interface up"
         case errno.EACCES:
-            return f"{place}: uid {os.geteuid()} may not use a port below 1024: {WAYS_OUT}"
+            return f"{place} is below port 1024, which uid {os.geteuid()} may not use: {WAYS_OUT}"
         case _:
             return f"{place} cannot be listened on ({error.strerror}): {WAYS_OUT}"
 

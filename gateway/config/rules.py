@@ -195,7 +195,7 @@ def _outside(gateway: Gateway) -> Iterator[str]:
             "clear unless a proxy in front adds TLS"
         )
     if auth.mode == "none":
-        whom = "every program on this machine" if gateway.stays_local else "everybody who reaches the port"
+        whom = "every operator's program on this machine" if gateway.stays_local else "everybody who reaches the port"
         yield f"gateway.auth.mode: none with bind {gateway.bind}: {whom} comes in without a secret and without pairing"
     if auth.mode == "token" and auth.token == "":
         yield "gateway.auth.token: empty, so nobody comes in by it; leave the key out to have one generated"

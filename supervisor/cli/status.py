@@ -52,7 +52,7 @@ def status(run: Invocation) -> None:
     """Everything about the running system: health, doors, configuration, counters. When no gateway answers, what the
     supervisor last wrote (and exit code 69)."""
     try:
-        told = ask(run.doors, "status", timeout=5.0)
+        told: dict[str, Any] = ask(run.doors, "status", timeout=5.0)
     except NotRunning as error:
         last = read_status(run.running_dir)
         if last is None or run.json:
@@ -60,6 +60,9 @@ def status(run: Invocation) -> None:
         note("no gateway answers; this is what the supervisor last wrote:")
         run.answer(last, lambda: tree_text(last))
         raise error
+    written = read_status(run.running_dir) or {}
+    if "addresses" in written:  # the sockets are the supervisor's, so it says where they are
+        told = {**told, "addresses": written["addresses"]}
     run.answer(told, lambda: tree_text(told))
 
 

@@ -8,9 +8,10 @@ TEMPLATE = """\
 # A running system reads it again on `peergate reload`.
 
 [gateway]
-# Where the outer door listens: loopback, lan, tailnet, auto or custom. Agents and the command line never use it.
+# Where the outer door listens: loopback, lan, tailnet, auto, custom or off. Agents and the command line never use it.
 # bind = "loopback"
 # port = 18789
+# hostNames = ["box.lan"]
 
 # [gateway.unix]
 # Who may use operator.sock besides root and the owner: uids or user names, and a group that may read and write.

@@ -15,14 +15,17 @@ import click
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.output import note
 from supervisor.cli.paths import AGENTS, OPERATOR
+from supervisor.cli.snapshot import read_status
 
 READY = b"ready\n"
+BINDS = ("loopback", "lan", "tailnet", "auto", "custom", "off")
 
 
 @command(
     "up",
     "peergate up",
     "peergate up --config ./peergate.toml --set logging.level=debug",
+    "peergate up --bind lan --port 18790",
     "peergate up --wait        # wait for another system on this state directory to end",
 )
 @click.option("--wait", is_flag=True, help="Wait while another system holds the state directory.")
@@ -33,11 +36,16 @@ READY = b"ready\n"
     metavar="KEY=VALUE",
     help="Override one key of the configuration (may be repeated).",
 )
-def up(run: Invocation, wait: bool, settings: tuple[str, ...]) -> None:
+@click.option("--port", type=click.IntRange(0, 65535), help="Of the outer door (gateway.port); 0 is any free one.")
+@click.option("--bind", type=click.Choice(BINDS), help="Where the outer door listens (gateway.bind).")
+def up(run: Invocation, wait: bool, settings: tuple[str, ...], port: int | None, bind: str | None) -> None:
     """Start the system in the foreground. SIGTERM or Ctrl-C stops it, SIGHUP reads the configuration again.
 
     When the system is ready, standard error says so with its pid and its doors: one line without a terminal, a few
-    with one. --json prints one document instead: {ready, pid, runtimeDir, stateDir, operatorSocket, agentsSocket}."""
+    with one. --json prints one document instead: {ready, pid, runtimeDir, stateDir, operatorSocket, agentsSocket,
+    addresses}."""
+    named = {"gateway.port": port, "gateway.bind": bind}
+    settings += tuple(f"{key}={value}" for key, value in named.items() if value is not None)
     argv = supervisor_argv(
         run.runtime_dir, run.state_dir, run.config, ready=_announcer(run), wait=wait, settings=settings
     )
@@ -90,14 +98,17 @@ def _announcer(run: Invocation) -> int:
 
 def _announce(run: Invocation, pid: int) -> None:
     operator, agents = f"{run.runtime_dir}/{OPERATOR}", f"{run.runtime_dir}/{AGENTS}"
+    addresses = (read_status(run.runtime_dir) or {}).get("addresses") or []
+    outer = ", ".join(map(str, addresses)) or "off"
     if run.json:
         told = {"ready": True, "pid": pid, "runtimeDir": run.runtime_dir, "stateDir": run.state_dir}
-        print(json.dumps({**told, "operatorSocket": operator, "agentsSocket": agents}))
+        print(json.dumps({**told, "operatorSocket": operator, "agentsSocket": agents, "addresses": addresses}))
         return
     if not sys.stderr.isatty():
-        note(f"peergate is ready (pid {pid}); operators {operator}, agents {agents}")
+        note(f"peergate is ready (pid {pid}); operators {operator}, agents {agents}, outer {outer}")
         return
     note(f"peergate is ready (pid {pid})")
     note(f"  operators  {operator}")
     note(f"  agents     {agents}")
+    note(f"  outer      {outer}")
     note('  try        peergate send main "hello"      peergate ps      peergate stop')

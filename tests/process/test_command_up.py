@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -20,8 +21,10 @@ def test_a_script_reads_one_line_when_the_system_is_ready():
     try:
         with system.errors.open("wb") as log:
             system.process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        line = f"peergate is ready (pid {system.pid}); operators {system.operator}, agents {system.agents}\n"
+        line = f"peergate is ready (pid {system.pid}); operators {system.operator}, agents {system.agents}, outer "
         eventually(lambda: line in system.log(), seconds=30)
+        addresses = json.loads(system.cli("status", "--json").stdout)["addresses"]
+        assert f"{line}{', '.join(addresses)}\n" in system.log()
         assert system.cli("health").returncode == 0
         assert len(re.findall("peergate is ready", system.log())) == 1
         assert system.stop() == 0

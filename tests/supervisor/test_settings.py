@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from supervisor.settings import (
     EX_CONFIG,
     AgentSettings,
+    Resolved,
     Settings,
     UidRange,
     Unresolved,
+    keeping_outer_door,
     needs_restart,
     parse_document,
     resolve,
@@ -26,6 +29,7 @@ LIMITS = {"pids": 3, "cpuSeconds": None}
 PART = {
     "spawnMethod": "exec", "warmSpares": 0, "stopSeconds": 3, "cgroup": "off", "heartbeatSeconds": 2,
     "operators": {"uids": [5], "gid": 7}, "foreign": {"1000": ["operator.read"]},
+    "gateway": {"bind": "custom", "port": 8, "customBindHost": ["10.0.0.1", "::1"]},
     "uids": {"first": 10, "count": 2, "gid": 9}, "output": {"linesPerSecond": 1, "bytesPerSecond": 2},
     "logging": {"level": "debug", "file": "/x", "maxBytes": 3, "backups": 4},
     "agents": {"a": {"runtime": {"type": "python"}, "cwd": "/c", "env": {"K": "V"}, "limits": LIMITS}},
@@ -43,6 +47,9 @@ def test_every_key_of_the_part_is_read():
         operator_uids=(5,),
         operator_gid=7,
         foreign=True,
+        bind="custom",
+        port=8,
+        custom_hosts=("10.0.0.1", "::1"),
         uids=UidRange(10, 2, 9),
         lines_per_second=1,
         bytes_per_second=2,
@@ -63,6 +70,37 @@ def test_a_document_that_is_none_is_a_defect_and_not_the_persons_mistake(documen
 def test_what_a_reload_cannot_change_is_named():
     old, new = settings_from(PART), settings_from({**PART, "cgroup": "auto", "uids": None, "warmSpares": 5})
     assert needs_restart(old, new) == ["supervisor.cgroup", "supervisor.uids"]
+
+
+def resolved(gateway: dict[str, object], section: object, level: str = "info") -> Resolved:
+    part = {**PART, "gateway": gateway, "logging": {"level": level}}
+    tree = {"supervisor": part, "settings": {"gateway": section, "logging": {"level": level}}}
+    return parse_document(json.dumps(tree).encode())
+
+
+LAN = {"bind": "lan", "port": 1, "customBindHost": []}
+
+
+@pytest.mark.parametrize(
+    ("changed", "keys"),
+    [
+        ({"bind": "loopback"}, ["gateway.bind"]),
+        ({"port": 2}, ["gateway.port"]),
+        ({"bind": "custom", "customBindHost": ["::1"]}, ["gateway.bind", "gateway.customBindHost"]),
+    ],
+)
+def test_what_guards_the_outer_door_changes_only_with_the_door(changed, keys):
+    old, new = resolved(LAN, {"auth": "token"}), resolved(LAN | changed, {"auth": "none"}, level="debug")
+    assert needs_restart(old.settings, new.settings)[: len(keys)] == keys
+    kept = keeping_outer_door(old, new)
+    assert json.loads(kept.document)["settings"] == {"gateway": {"auth": "token"}, "logging": {"level": "debug"}}
+    assert kept.settings == replace(new.settings, bind="lan", port=1, custom_hosts=())
+    assert keeping_outer_door(old, kept) == kept, "and again, for the sockets are still the old ones"
+
+
+def test_what_guards_the_outer_door_changes_where_the_door_stays():
+    old, new = resolved(LAN, {"auth": "token"}), resolved(LAN, {"auth": "password"})
+    assert keeping_outer_door(old, new) is new
 
 
 async def test_the_real_resolver_is_asked_and_leaves_no_process(tmp_path: Path):

@@ -30,6 +30,7 @@ from supervisor.messages import (
     Message,
     Processes,
     Ready,
+    Reload,
     Retire,
     Retired,
     Spawn,
@@ -47,6 +48,10 @@ def told(message: Message) -> dict[str, Any]:
     return {"t": type(message).__name__, **dataclasses.asdict(message)}
 
 
+def document_in(memfd: int) -> Any:
+    return json.loads(os.pread(memfd, os.fstat(memfd).st_size, 0))
+
+
 class TinyGateway:
     """Serves until Retire. `notes` is everything it was told; a file `exit-<code>` in the state directory ends it
     before it is ready."""
@@ -56,6 +61,7 @@ class TinyGateway:
         self.notes: list[dict[str, Any]] = []
         self.doors: dict[str, int] = {}
         self.take: Take | None = None
+        self.configuration: Any = None
         self.last_id = 0
 
     def serve(self) -> None:
@@ -81,6 +87,8 @@ class TinyGateway:
             send_blocking(self.control, Retired(self.take.generation if self.take else 0))
             sys.exit(0)
         else:
+            if isinstance(message, Reload):
+                self.configuration = document_in(descriptors[0])
             close_all(descriptors)
         note = told(message)
         self.notes.append(note)
@@ -92,6 +100,7 @@ class TinyGateway:
         for wrong in Path(take.state_dir).glob("exit-*"):
             sys.exit(int(wrong.name.removeprefix("exit-")))
         self.take = take
+        self.configuration = document_in(descriptors[-1])
         self.doors = dict(zip(take.doors, descriptors, strict=False))
         print(json.dumps({"ts": 1, "level": "info", "logger": "tiny", "msg": f"took {len(descriptors)} descriptors"}))
 
@@ -111,6 +120,8 @@ class TinyGateway:
         match asked.pop("do"):
             case "notes":
                 return self.notes
+            case "configuration":
+                return self.configuration
             case "generation":
                 return self.take.generation if self.take else 0
             case "exit":

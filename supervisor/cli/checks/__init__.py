@@ -1,11 +1,11 @@
-"""The checks of `peergate doctor`, in the order they are told: machine, installation, places, configuration, running
-system."""
+"""The checks of `peergate doctor`, in the order they are told: machine, installation, places, configuration, outer
+door, running system."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from supervisor.cli.checks import database, devices, kernel, places, running, software
+from supervisor.cli.checks import database, devices, kernel, outer, places, running, software
 from supervisor.cli.checks.base import FAIL, Check
 from supervisor.cli.invocation import Invocation
 
@@ -13,6 +13,7 @@ FAMILIES: tuple[Callable[[Invocation], Iterator[Check]], ...] = (
     software.checks,
     kernel.checks,
     places.checks,
+    outer.checks,
     database.checks,
     running.checks,
     devices.checks,

@@ -35,7 +35,7 @@ def _configuration(run: Invocation) -> Iterator[Check]:
         return
     yield Check("configuration", OK, str(loaded.source) if loaded.source else "none: the defaults are used")
     for warning in loaded.warnings:
-        yield Check("configuration", WARN, warning, "nothing has to be done: the key has no effect yet")
+        yield Check("configuration", WARN, warning, "the system starts all the same; see that it is what you meant")
     agents = len(loaded.settings.agents.entries)
     if loaded.settings.supervisor.uids is None:
         fix = "as root, set supervisor.uids: then every agent has a uid of its own and cannot read another's files"

@@ -106,7 +106,7 @@ def settings_of(tree: dict[str, object]) -> Settings:
         ({"gateway": {"tls": {"fingerprint": "sha256:" + "AB:" * 31 + "CD"}}}, []),
         ({"gateway": {"bind": "lan", "tls": {"enabled": False, "allowPlaintext": True}}}, ["gateway.tls: off"]),
         ({"gateway": {"tls": {"enabled": False}}}, []),
-        ({"gateway": {"auth": {"mode": "none"}}}, ["gateway.auth.mode: none with bind loopback: every program"]),
+        ({"gateway": {"auth": {"mode": "none"}}}, ["gateway.auth.mode: none with bind loopback: every operator's"]),
         (
             {"gateway": {"bind": "lan", "auth": {"mode": "none", "allowInsecureNone": True}}},
             ["gateway.auth.mode: none with bind lan: everybody"],

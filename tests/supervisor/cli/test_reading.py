@@ -91,6 +91,13 @@ def test_status_prints_whatever_the_gateway_tells(peergate: Shell):
     ]  # fmt: skip
 
 
+def test_status_tells_the_addresses_that_the_supervisor_holds(peergate: Shell):
+    with FakeDoor(peergate.runtime, {"status": answering({"ok": True})}):
+        (peergate.runtime / "status.json").write_text(json.dumps({"addresses": ["127.0.0.1:1", "[::1]:1"]}))
+        assert peergate("status", "--json").document == {"ok": True, "addresses": ["127.0.0.1:1", "[::1]:1"]}
+        assert "addresses: 127.0.0.1:1, [::1]:1" in peergate("status").out
+
+
 def test_status_falls_back_on_what_the_supervisor_wrote(peergate: Shell):
     peergate.runtime.mkdir()
     (peergate.runtime / "status.json").write_text(json.dumps({"gateway": {"state": "BACKOFF"}}))

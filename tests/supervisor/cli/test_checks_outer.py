@@ -1,0 +1,68 @@
+"""What `peergate doctor` says of the outer door, in every way an operator may have set it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+
+from tests.supervisor.cli.support import Shell
+
+DOOR, TLS, SECRET, PEERS = "outer door", "outer door's TLS", "outer door's secret", "peers on this machine"
+
+
+def checks(peergate: Shell, gateway: dict[str, object]) -> dict[str, dict[str, str]]:
+    config = peergate.home / "peergate.json"
+    config.write_text(json.dumps({"gateway": {"port": 0, **gateway}}))
+    told = peergate("doctor", "--json", "--config", str(config)).document["checks"]
+    return {check["name"]: check for check in told}
+
+
+@pytest.mark.parametrize(
+    ("gateway", "name", "status", "found"),
+    [
+        ({"bind": "loopback"}, DOOR, "ok", "will open at 127.0.0.1 (any free port), [::1] (any free port)"),
+        ({"bind": "off"}, DOOR, "ok", "off: the Unix doors only"),
+        ({"bind": "custom", "customBindHost": "203.0.113.9"}, DOOR, "fail", "203.0.113.9:0 is no address of this host"),
+        ({"bind": "loopback"}, TLS, "ok", "off: bind loopback is reached from this machine only"),
+        ({"bind": "lan"}, TLS, "ok", "on"),
+        ({"bind": "lan", "tls": {"enabled": False, "allowPlaintext": True}}, TLS, "warn", "off with bind lan"),
+        ({"bind": "loopback"}, SECRET, "ok", "mode token"),
+        ({"bind": "loopback", "auth": {"token": ""}}, SECRET, "warn", "empty token"),
+        ({"bind": "loopback", "auth": {"mode": "none"}}, SECRET, "warn", "every operator's program"),
+        ({"bind": "lan", "auth": {"mode": "none", "allowInsecureNone": True}}, SECRET, "warn", "everybody who reaches"),
+        ({"bind": "loopback"}, PEERS, "ok", "are looked up"),
+    ],
+)
+def test_doctor_says_how_the_outer_door_stands(peergate: Shell, gateway, name, status, found):
+    check = checks(peergate, gateway)[name]
+    assert (check["status"], found in check["found"]) == (status, True), check
+    assert (check["fix"] is not None) >= (status != "ok")
+
+
+def test_doctor_names_who_has_the_port(peergate: Shell):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check = checks(peergate, {"bind": "loopback", "port": server.getsockname()[1]})[DOOR]
+    assert check["status"] == "fail"
+    assert f"is taken by pid {os.getpid()} (" in check["found"]
+    assert "gateway.port" in check["fix"]
+
+
+def test_doctor_says_where_a_running_system_listens(peergate: Shell):
+    peergate.runtime.mkdir()
+    (peergate.runtime / "status.json").write_text(json.dumps({"addresses": ["10.0.0.1:18789"]}))
+    assert checks(peergate, {"bind": "lan"})[DOOR]["found"] == "bind lan: open at 10.0.0.1:18789"
+
+
+def test_a_kernel_that_cannot_be_asked_is_a_failure(peergate: Shell, monkeypatch: pytest.MonkeyPatch):
+    class NoNetlink(socket.socket):
+        def __init__(self, family: int = -1, *rest: int, **named: int) -> None:
+            if family == socket.AF_NETLINK:
+                raise PermissionError(1, "Operation not permitted")
+            super().__init__(family, *rest, **named)
+
+    monkeypatch.setattr(socket, "socket", NoNetlink)
+    check = checks(peergate, {"bind": "loopback"})[PEERS]
+    assert (check["status"], "netlink" in check["fix"]) == ("fail", True)
