@@ -1,33 +1,24 @@
-"""A Trio client for the Unix doors: call methods, hear events. For workers, the benchmark and tests.
+"""One connection to a gateway, whatever it is made of: calls and their answers, events, and how it ended.
 
-Owns one connection and nothing else: it neither reconnects nor repeats a call; whoever uses it does, with the same
-idempotency key. Calls may be made from many tasks at once. Cancelling a call forgets its answer, the gateway still
-acts."""
+Calls may be made from many tasks at once. Cancelling a call forgets its answer, the gateway still acts."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import outcome
 import trio
 
-from gateway.link.base import LinkLost, SlowConsumer
-from gateway.link.unix import UnixLink, connect_unix
+from gateway.link.base import Link, LinkLost, SlowConsumer
 from gateway.protocol.errors import ErrorShape
-from gateway.protocol.frames import BadFrame, Event, Request, Response, decode_incoming, encode
-from gateway.protocol.limits import MAX_PAYLOAD_BYTES
+from gateway.protocol.frames import MSGPACK, BadFrame, Codec, Event, Request, Response
 
 CLOSED_EVENT = "closed"
 MAX_UNREAD_EVENTS = 1024
 """Events that may wait to be read; one more ends the connection, because a gap in them would not be noticed."""
-MAX_ANSWER_BYTES = MAX_PAYLOAD_BYTES + 64 * 1024
-CONNECT_SECONDS = 15.0
-
-_encoder = msgspec.msgpack.Encoder()
 
 
 class CallFailed(Exception):
@@ -54,11 +45,14 @@ class CallFailed(Exception):
 
 
 class ConnectionLost(Exception):
-    """The connection ended, `reason` says why; whether a call in flight was carried out is unknown."""
+    """The connection ended, `reason` says why; whether a call in flight was carried out is unknown. `code` is that of
+    the gateway's Close frame, where there was one: 4001 when this device was removed or its token changed, 1012 when
+    the gateway is replaced."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, code: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code
 
 
 class _Waiting:
@@ -94,11 +88,12 @@ class _Waiting:
 class Client:
     """A greeted connection; made by `open_client`. `hello` is the hello-ok payload, `events` what the gateway tells."""
 
-    def __init__(self, link: UnixLink) -> None:
+    def __init__(self, link: Link, codec: Codec = MSGPACK) -> None:
         self._link = link
+        self._codec = codec
         self._calls: dict[str, _Waiting] = {}
         self._last_id = 0
-        self._lost: str | None = None
+        self._lost: ConnectionLost | None = None
         self._closed = trio.Event()
         self._said: str | None = None
         self._events_in, self.events = trio.open_memory_channel[Event](MAX_UNREAD_EVENTS)
@@ -133,20 +128,20 @@ class Client:
     async def wait_closed(self) -> str:
         """Wait until the connection has ended; why."""
         await self._closed.wait()
-        return self._lost or "closed"
+        return self.lost or "closed"
 
     @property
     def lost(self) -> str | None:
         """Why the connection ended, or None while it lives."""
-        return self._lost
+        return self._lost.reason if self._lost is not None else None
 
     def _start(self, method: str, params: msgspec.Struct | dict[str, Any] | None) -> tuple[str, _Waiting]:
         if self._lost is not None:
-            raise ConnectionLost(self._lost)
+            raise ConnectionLost(self._lost.reason, self._lost.code)
         self._last_id += 1
         id = str(self._last_id)
-        raw = msgspec.Raw(_encoder.encode(params if params is not None else {}))
-        body = encode(Request(id, method, raw))
+        raw = msgspec.Raw(self._codec.encode_value(params if params is not None else {}))
+        body = self._codec.encode(Request(id, method, raw))
         waiting = self._calls[id] = _Waiting()
         try:
             self._link.send_nowait(body)
@@ -156,7 +151,8 @@ class Client:
             raise ConnectionLost(str(error)) from error
         return id, waiting
 
-    async def _read_forever(self) -> None:
+    async def read_forever(self) -> None:
+        """Take what the gateway sends until the connection ends."""
         reason = "closed by the gateway"
         try:
             while self._lost is None and (bodies := await self._link.receive()):
@@ -165,10 +161,18 @@ class Client:
         except (LinkLost, BadFrame) as error:
             reason = str(error)
         finally:
-            self._end(self._said or reason)
+            self._end(*self._last_words(self._said or reason))
+
+    def _last_words(self, reason: str) -> tuple[str, int | None]:
+        """Why the gateway closed, as far as it said so; the code of its Close frame where there is one."""
+        return reason, None
+
+    def hang_up(self) -> None:
+        """Close the connection; calls in flight fail."""
+        self._end("closed by us")
 
     def _take(self, body: bytes) -> None:
-        frame = decode_incoming(body)
+        frame = self._codec.decode_incoming(body)
         if isinstance(frame, Response):
             if waiting := self._calls.get(frame.id):
                 waiting.put(outcome.Value(frame))
@@ -180,14 +184,14 @@ class Client:
             except trio.WouldBlock:
                 self._end(f"{MAX_UNREAD_EVENTS} events were not read")
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, code: int | None = None) -> None:
         if self._lost is not None:
             return
-        self._lost = reason
+        self._lost = ConnectionLost(reason, code)
         self._closed.set()
         self._events_in.close()
         for waiting in tuple(self._calls.values()):
-            waiting.put(outcome.Error(ConnectionLost(reason)))
+            waiting.put(outcome.Error(ConnectionLost(reason, code)))
         self._link.close()
 
 
@@ -197,43 +201,30 @@ def _payload(response: Response) -> Any:
     raise CallFailed(response.error or ErrorShape("UNAVAILABLE", "an error without a text"))
 
 
-@asynccontextmanager
-async def open_client(
-    path: str,
-    *,
-    ticket: str | None = None,
-    events: bool = False,
-    client: dict[str, Any] | None = None,
-    connect_timeout: float = CONNECT_SECONDS,
-) -> AsyncIterator[Client]:
-    """A greeted connection to the door at `path`, closed at the end of the block.
-
-    Raises OSError when nobody listens, CallFailed when the gateway refuses us, ConnectionLost when it hangs up, and
-    trio.TooSlowError when it has not greeted within `connect_timeout` seconds."""
-    deadline = trio.current_time() + connect_timeout
-    with trio.fail_at(deadline):
-        sock = await connect_unix(path)
-    hello = {"maxProtocol": 4, "events": events, "client": client or {"id": "peergate"}}
-    async with greeted(sock, hello | ({"ticket": ticket} if ticket else {}), deadline) as made:
-        yield made
+C = TypeVar("C", bound=Client)
 
 
 @asynccontextmanager
-async def greeted(sock: socket.socket, hello: dict[str, Any], deadline: float) -> AsyncIterator[Client]:
-    """The same over a connected socket, which is ours from now on; greeted by `deadline`, on Trio's clock."""
+async def carried(
+    make: Callable[[trio.Nursery], Awaitable[C]], greet: Callable[[C], Awaitable[dict[str, Any]]], deadline: float
+) -> AsyncIterator[C]:
+    """A client for as long as the block lasts, connected by `make` and greeted by `greet` by `deadline`, on Trio's
+    clock."""
     failure: Exception | None = None
     with trio.fail_at(deadline) as connecting:
         async with trio.open_nursery() as nursery:
-            made = Client(UnixLink(sock, nursery, limit=MAX_ANSWER_BYTES))
-            nursery.start_soon(made._read_forever)
+            made: C | None = None
             try:
-                made.hello = await made.call("connect", hello)
+                made = await make(nursery)
+                nursery.start_soon(made.read_forever)
+                made.hello = await greet(made)
                 connecting.deadline = float("inf")
                 yield made
             except Exception as error:  # raised again below, outside the nursery, which would wrap it in a group
                 failure = error
             finally:
-                made._end("closed by us")
+                if made is not None:
+                    made.hang_up()
                 nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

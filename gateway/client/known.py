@@ -1,0 +1,85 @@
+"""What this device knows of gateways: whose certificate it saw there, and the token each gave it for a role.
+
+Owns `known.json`, `{version, gateways: {"host:port": {pin, tokens: {role: {token, scopes, issuedAtMs}}}}}`. A pin is a
+fingerprint, or "authorities" where an authority of this system vouched for the certificate: from then on one must."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.client.keep import BadKeep, opened, read, write
+
+FILE = "known.json"
+AUTHORITIES = "authorities"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One gateway as it was last seen; empty for one that never was."""
+
+    pin: str = ""
+    token: str = field(default="", repr=False)
+    scopes: tuple[str, ...] = ()
+
+
+def recall(directory: str, name: str, role: str) -> Known:
+    """What is known of a gateway, by its `host:port`, in one role. Raises BadKeep."""
+    with opened(directory) as handle:
+        gateway = _gateways(read(handle, directory, FILE), directory).get(name)
+    if not isinstance(gateway, dict):
+        return Known()
+    tokens = gateway.get("tokens")
+    token = tokens.get(role) if isinstance(tokens, dict) else None
+    if not isinstance(token, dict):
+        return Known(str(gateway.get("pin") or ""))
+    scopes = tuple(str(scope) for scope in token.get("scopes") or ())
+    return Known(str(gateway.get("pin") or ""), str(token.get("token") or ""), scopes)
+
+
+def remember_pin(directory: str, name: str, pin: str) -> None:
+    """Remember a gateway's certificate. Raises BadKeep."""
+
+    def change(gateway: dict[str, Any]) -> None:
+        gateway["pin"] = pin
+
+    _change(directory, name, change)
+
+
+def remember_tokens(directory: str, name: str, auth: Mapping[str, Any]) -> None:
+    """Remember the tokens in the `auth` of a hello-ok; nothing to do when there are none. Raises BadKeep."""
+    given = [auth, *(one for one in auth.get("deviceTokens") or () if isinstance(one, Mapping))]
+    tokens = {
+        str(one.get("role")): {
+            "token": one["deviceToken"], "scopes": list(one.get("scopes") or ()), "issuedAtMs": one.get("issuedAtMs"),
+        }
+        for one in given
+        if isinstance(one.get("deviceToken"), str)
+    }  # fmt: skip
+    if not tokens:
+        return
+
+    def change(gateway: dict[str, Any]) -> None:
+        kept = gateway.get("tokens")
+        gateway["tokens"] = {**(kept if isinstance(kept, dict) else {}), **tokens}
+
+    _change(directory, name, change)
+
+
+def _change(directory: str, name: str, change: Any) -> None:
+    with opened(directory, alone=True) as handle:
+        told = read(handle, directory, FILE) or {}
+        gateways = _gateways(told, directory)
+        before = gateways.get(name)
+        gateway = dict(before) if isinstance(before, dict) else {}
+        change(gateway)
+        if gateway != before:
+            write(handle, FILE, {**told, "version": 1, "gateways": {**gateways, name: gateway}})
+
+
+def _gateways(told: Mapping[str, Any] | None, directory: str) -> Mapping[str, Any]:
+    gateways = (told or {}).get("gateways", {})
+    if (told or {}).get("version", 1) != 1 or not isinstance(gateways, dict):
+        raise BadKeep(f"{directory}/{FILE} was written by another version: move it away")
+    return gateways
