@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from gateway.auth.ratelimit import Rule
 from gateway.protocol.limits import HELLO_DEADLINE_MS, MAX_CONNECTIONS_PER_PRINCIPAL, MAX_HELLO_BYTES
@@ -77,32 +78,56 @@ async def test_a_hello_has_a_size(front):
     assert (await guest.hear())["close"][0] == 1009
 
 
-async def test_calls_sent_behind_connect_are_answered_in_order_once_it_is_in(front):
-    device = await front.paired(READ)
-    guest = await front.guest()
-    params = device.tree(nonce=guest.nonce, now=guest.ts, auth={"token": TOKEN})
-    await guest.send(request("1", "connect", **params))
-    for number in range(15):
-        await guest.send(request(f"early-{number}", "health"))
-    heard = [await guest.hear() for _ in range(16)]
-    assert heard[0]["payload"]["type"] == "hello-ok"
-    assert [frame["id"] for frame in heard[1:]] == [f"early-{number}" for number in range(15)]
-    assert all(frame["ok"] for frame in heard)
-
-
-async def test_sixteen_calls_before_the_answer_are_too_many(front):
+def slow_supervisor(front: Front) -> trio.Event:
+    """From now on the supervisor answers when the event is set."""
     release = trio.Event()
-    guest = await front.guest()
 
     async def slowly(local: Any, remote: Any) -> Held:
         await release.wait()
         return Held(1, "remote")
 
     object.__setattr__(front.desk, "holder", slowly)
+    return release
+
+
+async def test_calls_sent_behind_connect_are_answered_in_order_once_it_is_in(front):
+    device = await front.paired(READ)
+    guest = await front.guest()
+    release = slow_supervisor(front)
+    params = device.tree(nonce=guest.nonce, now=guest.ts, auth={"token": TOKEN})
+    await guest.send(request("1", "connect", **params))
+    for number in range(15):
+        await guest.send(request(f"early-{number}", "health"))
+    await wait_all_tasks_blocked()
+    release.set()
+    assert (await guest.hear())["payload"]["type"] == "hello-ok"
+    await guest.send(request("late", "health"))
+    with trio.fail_after(10):
+        heard = [await guest.hear() for _ in range(16)]
+    assert [frame["id"] for frame in heard] == [*(f"early-{number}" for number in range(15)), "late"]
+    assert all(frame["ok"] for frame in heard)
+
+
+async def test_sixteen_calls_before_the_answer_are_too_many(front):
+    guest = await front.guest()
+    slow_supervisor(front)
     await guest.send(request("1", "connect"))
     for number in range(16):
         await guest.send(request(f"{number}", "health"))
-    assert (await guest.hear())["close"] == [1008, "too many pending handshake frames"]
+    with trio.fail_after(10):
+        assert (await guest.hear())["close"] == [1008, "too many pending handshake frames"]
+
+
+async def test_who_hangs_up_while_it_is_decided_about_leaves_no_connection(front):
+    device = await front.paired(READ)
+    guest = await front.guest()
+    release = slow_supervisor(front)
+    await guest.send(request("1", "connect", **device.tree(nonce=guest.nonce, now=guest.ts, auth={"token": TOKEN})))
+    guest.sock.close()
+    await wait_all_tasks_blocked()
+    release.set()
+    await front.box.settle()
+    assert (len(front.registry), front.house.hub.connections) == (0, 0)
 
 
 async def test_a_supervisor_that_does_not_answer_lets_nobody_in(front, mock_clock):
@@ -137,6 +162,14 @@ async def test_after_ten_wrong_tokens_the_right_one_is_not_listened_to_for_a_whi
     assert (await front.knock(device, address="192.0.2.8"))["ok"], "so is another address"
     mock_clock.jump(300)
     assert (await front.knock(device))["ok"]
+
+
+async def test_one_that_knows_the_secret_starts_anew(front):
+    device = await front.paired(READ)
+    for _ in range(2):
+        for _ in range(9):
+            await front.knock(auth={"token": "guess"})
+        assert (await front.knock(device))["ok"]
 
 
 async def test_attempts_side_by_side_do_not_get_past_the_count(front, mock_clock):
