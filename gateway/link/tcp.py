@@ -20,6 +20,10 @@ MAX_BUFFERED_BYTES = 1024 * 1024
 """Until its owner raises it: enough for what is said before anybody is let in."""
 
 
+class NotTls(trio.BrokenResourceError):
+    """The peer began with an HTTP request in the clear; from now on the connection is a plain one, to say so."""
+
+
 class Tcp(trio.abc.Stream):
     """One end of a TCP connection. `max_buffered` bounds what may wait to be sent; `allowance`, unless None, how many
     bytes may still arrive before the peer is let in. Reading raises trio.BrokenResourceError when the connection
@@ -67,7 +71,8 @@ class Tcp(trio.abc.Stream):
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def handshake(self) -> None:
-        """Agree on TLS; nothing to do on a plain connection. Raises trio.BrokenResourceError; bound it outside."""
+        """Agree on TLS; nothing to do on a plain connection. Raises NotTls, trio.BrokenResourceError; bound it
+        outside."""
         while self._tls is not None:
             try:
                 self._tls.do_handshake()
@@ -75,6 +80,9 @@ class Tcp(trio.abc.Stream):
                 await self._push_records()
                 await self._feed()
             except ssl.SSLError as error:
+                if error.reason == "HTTP_REQUEST":
+                    self._tls = None
+                    raise NotTls("an HTTP request in the clear") from error
                 await self._push_records()  # the alert that tells the peer what was wrong
                 raise trio.BrokenResourceError(_words(error)) from error
             else:
@@ -87,9 +95,10 @@ class Tcp(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, b"" at the end. Raises trio.BrokenResourceError, trio.ClosedResourceError."""
         size = READ_BYTES if max_bytes is None else max_bytes
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._replay:
             data, self._replay = self._replay[:size], self._replay[size:]
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()  # from here on a cancellation would lose it
             return data
         data = await (self._receive(size) if self._tls is None else self._decrypt(self._tls, size))
         if self.allowance is not None:
@@ -100,30 +109,32 @@ class Tcp(trio.abc.Stream):
         return data
 
     async def _receive(self, size: int) -> bytes:
-        while True:
+        while self._sock.fileno() >= 0:
             try:
                 await trio.lowlevel.wait_readable(self._sock)
                 return self._sock.recv(size)
             except BlockingIOError:
                 continue
             except OSError as error:
-                if self._sock.fileno() < 0:
-                    raise trio.ClosedResourceError from error
                 raise trio.BrokenResourceError(str(error)) from error
+        raise trio.ClosedResourceError("the connection was closed here")
 
     async def _decrypt(self, tls: ssl.SSLObject, size: int) -> bytes:
+        waited = False
         while True:
             try:
                 data = tls.read(size)
             except ssl.SSLWantReadError:
-                await self._push_records()  # an answer to a key update
+                self._answer_records()
                 await self._feed()
+                waited = True
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return b""
+                return b""  # also without TLS's own goodbye: frames and HTTP say themselves where they end
             except ssl.SSLError as error:
                 raise trio.BrokenResourceError(_words(error)) from error
             else:
-                await trio.lowlevel.checkpoint()
+                if not waited:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
 
     async def _feed(self) -> None:
@@ -134,12 +145,20 @@ class Tcp(trio.abc.Stream):
             self._incoming.write_eof()
 
     async def _push_records(self) -> None:
-        """Send what TLS itself has to say."""
+        """Send what TLS has to say of the handshake; nobody else writes yet."""
+        self._answer_records()
+        try:
+            await self.flush()
+        except LinkLost as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    def _answer_records(self) -> None:
+        """Send what TLS itself has to say, such as the answer to a key update; never waits, because whoever writes may
+        be waiting for the socket already."""
         data = self._outgoing.read()
         if data:
             try:
                 self._put(data)
-                await self.flush()
             except (LinkLost, SlowConsumer) as error:
                 raise trio.BrokenResourceError(str(error)) from error
 
@@ -211,6 +230,8 @@ class Tcp(trio.abc.Stream):
     async def flush(self) -> None:
         """Wait until the kernel has taken everything. Raises LinkLost."""
         while self._outbox:
+            if self._sock.fileno() < 0:
+                raise LinkLost("the connection was closed here")
             try:
                 await trio.lowlevel.wait_writable(self._sock)
             except (OSError, trio.ClosedResourceError) as error:
@@ -234,14 +255,15 @@ class Tcp(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     def half_close(self) -> None:
-        """Say that we send nothing more, to TLS and to TCP; the peer may still talk."""
+        """Say that we send nothing more, to TLS and to TCP; the peer may still talk. What waits to be sent is lost, so
+        flush first."""
         self.seal()
-        if self._tls is not None:
-            with contextlib.suppress(ssl.SSLError, LinkLost, SlowConsumer):
-                try:
-                    self._tls.unwrap()
-                except ssl.SSLWantReadError:
-                    self._put(self._outgoing.read())
+        if self._tls is not None and not self._outbox:
+            with contextlib.suppress(ssl.SSLError):  # it wants to read the peer's goodbye, which may never come
+                self._tls.unwrap()
+            with contextlib.suppress(LinkLost):
+                self._send(self._outgoing.read())  # where the kernel takes it; nothing waits for it
+        self._outbox.clear()
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 

@@ -6,9 +6,11 @@ fragmented, so a broadcast to many costs each of them a few microseconds. The on
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-import ssl
 import struct
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import trio
@@ -27,6 +29,8 @@ from gateway.protocol.errors import CLOSE_CODES, POLICY_CLOSE, TOLD_REASONS, Clo
 from gateway.protocol.frames import BadFrame, FrameTooLarge
 from gateway.protocol.limits import MAX_PAYLOAD_BYTES
 
+_log = logging.getLogger("gateway.link")
+
 MAX_REASON_BYTES = 120
 """Of a Close frame's text; a control frame has 125 bytes in all (RFC 6455 section 5.5)."""
 PING_SECONDS = 25.0
@@ -41,13 +45,26 @@ _TOO_BIG = 1009
 class WebSocketLink:
     """One end of a greeted WebSocket; made by `accept` or `connect`. `limit` bounds one incoming text."""
 
-    def __init__(self, websocket: WebSocketConnection, stream: Tcp, *, limit: int = MAX_PAYLOAD_BYTES) -> None:
-        self.limit = limit
+    def __init__(
+        self, websocket: WebSocketConnection, stream: Tcp, over: trio.Event, *, limit: int = MAX_PAYLOAD_BYTES
+    ) -> None:
+        self._limit = limit
         self._websocket = websocket
         self._stream = stream
+        self._over = over
         self._masked = websocket.is_client
         self._silent = False
         self._parting = False
+
+    @property
+    def limit(self) -> int:
+        """Bytes one incoming text may have. Whoever sets it lets the peer in: it may send as much as it likes."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, value: int) -> None:
+        self._limit = value
+        self._stream.allowance = None
 
     @property
     def max_buffered(self) -> int:
@@ -69,10 +86,6 @@ class WebSocketLink:
         nursery.start_soon(self._keep_alive)
         return self
 
-    def admit(self) -> None:
-        """The peer was let in: it may send as much as it likes from now on, `limit` at once."""
-        self._stream.allowance = None
-
     async def receive(self, most: int = 1) -> list[bytes]:
         """One body; an empty list when the peer has closed. Raises BadFrame, FrameTooLarge, PeerSilent, LinkLost."""
         try:
@@ -82,8 +95,8 @@ class WebSocketLink:
         if isinstance(text, bytes):
             raise BadFrame("invalid request frame: a binary frame, only text is spoken here")
         body = text.encode()
-        if len(body) > self.limit:
-            raise FrameTooLarge(f"a frame of {len(body)} bytes, at most {self.limit} are allowed here")
+        if len(body) > self._limit:
+            raise FrameTooLarge(f"a frame of {len(body)} bytes, at most {self._limit} are allowed here")
         return [body]
 
     def _ended(self, closed: ConnectionClosed) -> list[bytes]:
@@ -117,11 +130,15 @@ class WebSocketLink:
 
     def part(self, code: int, text: str) -> None:
         """A Close frame; the last we send. Raises SlowConsumer, LinkLost."""
-        if self._websocket.closed is None and not self._parting:
-            payload = struct.pack("!H", code) + cut(text, MAX_REASON_BYTES)
-            self._stream.write(frame(_CLOSE, payload, masked=self._masked))
-        self._parting = True
-        self._stream.seal()  # trio-websocket would answer the peer's Close with a second one of ours
+        # Who overran its allowance has been given up by trio-websocket without a word.
+        unsaid = self._websocket.closed is None or self._stream.overrun
+        try:
+            if unsaid and not self._parting:
+                payload = struct.pack("!H", code) + cut(text, MAX_REASON_BYTES)
+                self._stream.write(frame(_CLOSE, payload, masked=self._masked))
+        finally:
+            self._parting = True
+            self._stream.seal()  # trio-websocket would answer the peer's Close with a second one of ours
 
     @property
     def closed(self) -> tuple[int, str] | None:
@@ -136,11 +153,14 @@ class WebSocketLink:
         if not self._parting:
             return
         self._stream.half_close()
-        try:
+        with contextlib.suppress(ConnectionClosed):
             while True:
                 await self._websocket.get_message()
-        except ConnectionClosed:
-            return
+        await self._over.wait()
+        self._stream.allowance = None
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while await self._stream.receive_some():
+                pass
 
     def close(self) -> None:
         """Close the connection; what has not been sent is lost."""
@@ -180,18 +200,54 @@ def cut(text: str, most: int) -> bytes:
     return text.encode()[:most].decode(errors="ignore").encode()
 
 
+class _Reading:
+    """What trio-websocket takes for a nursery: runs its reader in a real one, where it ends nobody but itself.
+
+    A Ping behind a Close makes the reader raise (its issue 184), and so does a server that answers no. When it has
+    ended, nobody is woken who waits for a handshake: that is to happen within `shaking`."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.shaking = trio.CancelScope()
+        self.over = trio.Event()
+        self.error: Exception | None = None
+
+    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._read, reader)
+
+    async def _read(self, reader: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await reader()
+        except Exception as error:
+            self.error = error
+            _log.debug("a WebSocket ended oddly", extra={"error": repr(error)})
+        finally:
+            self.over.set()
+            self.shaking.cancel()
+
+    @property
+    def why(self) -> str:
+        """Why there was no handshake."""
+        if isinstance(self.error, ConnectionRejected):
+            return f"no WebSocket there: HTTP {self.error.status_code}"
+        return f"no WebSocket handshake: {self.error!r}" if self.error else "no WebSocket handshake"
+
+
 async def accept(nursery: trio.Nursery, stream: Tcp, *, limit: int) -> WebSocketLink:
     """Be the server of a WebSocket whose request is the next thing to read; it is read from by a task in `nursery`.
 
     Raises LinkLost when there is no handshake; bound it outside."""
+    reading = _Reading(nursery)
     try:
-        request = await wrap_server_stream(
-            nursery, stream, max_message_size=MAX_PAYLOAD_BYTES, receive_buffer_size=65536,
-            message_queue_size=QUEUED_MESSAGES,
-        )  # fmt: skip
-        return WebSocketLink(await request.accept(), stream, limit=limit)
+        with reading.shaking:
+            request = await wrap_server_stream(
+                cast("trio.Nursery", reading), stream, max_message_size=MAX_PAYLOAD_BYTES, receive_buffer_size=65536,
+                message_queue_size=QUEUED_MESSAGES,
+            )  # fmt: skip
+            return WebSocketLink(await request.accept(), stream, reading.over, limit=limit)
     except (HandshakeError, ConnectionClosed, trio.BrokenResourceError) as error:
         raise LinkLost(str(error) or type(error).__name__) from error
+    raise LinkLost(reading.why)
 
 
 async def connect(
@@ -201,20 +257,15 @@ async def connect(
     headers = [(b"Origin", origin.encode())] if origin else []
     # Its types name Trio's two streams; any stream does, as its documentation says.
     below = cast("trio.SocketStream", stream)
+    reading = _Reading(nursery)
     try:
-        websocket = await wrap_client_stream(
-            nursery, below, host, path, extra_headers=headers, max_message_size=2 * MAX_PAYLOAD_BYTES,
-            receive_buffer_size=65536, message_queue_size=QUEUED_MESSAGES,
-        )  # fmt: skip
-    except ConnectionRejected as error:
-        raise LinkLost(f"no WebSocket there: HTTP {error.status_code}") from error
+        with reading.shaking:
+            websocket = await wrap_client_stream(
+                cast("trio.Nursery", reading), below, host, path, extra_headers=headers,
+                max_message_size=2 * MAX_PAYLOAD_BYTES, receive_buffer_size=65536,
+                message_queue_size=QUEUED_MESSAGES,
+            )  # fmt: skip
+            return WebSocketLink(websocket, stream, reading.over)
     except (HandshakeError, ConnectionClosed, trio.BrokenResourceError) as error:
         raise LinkLost(f"no WebSocket there: {error!r}") from error
-    return WebSocketLink(websocket, stream)
-
-
-def server_context() -> ssl.SSLContext:
-    """A server's TLS context: 1.3 only, no certificate yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
+    raise LinkLost(reading.why)

@@ -1,0 +1,472 @@
+"""Frames over a WebSocket: what trio-websocket does to a server that trusts it, each trap with its test, and the two
+close handshakes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.link import websocket
+from gateway.link.base import LinkLost, PeerSilent, SlowConsumer
+from gateway.link.tcp import Tcp
+from gateway.link.websocket import MAX_REASON_BYTES, PING_SECONDS, cut
+from gateway.protocol.errors import CloseReason
+from gateway.protocol.frames import BadFrame, FrameTooLarge
+from tests.gateway.link.ends import BINARY, CLOSE, PING, PONG, REQUEST, TEXT, Wire, contexts, frame, sockets, wired
+
+SOON = 5
+
+
+async def linked(nursery: trio.Nursery, directory=None):
+    """Both ends as links of ours; over TLS when there is a directory for its files."""
+    ours, theirs = sockets()
+    mine, your = contexts(directory) if directory else (None, None)
+    server = Tcp(ours, mine)
+    client = Tcp(theirs, your, server_side=False, server_hostname="gateway.test" if your else None)
+    found = []
+
+    async def accept():
+        await server.handshake()
+        found.append((await websocket.accept(nursery, server, limit=65536)).attach(nursery))
+
+    async with trio.open_nursery() as shaking:
+        shaking.start_soon(accept)
+        await client.handshake()
+        found.append((await websocket.connect(nursery, client, host="gateway.test")).attach(nursery))
+    first, second = found
+    return (second, first) if first._masked else (first, second)
+
+
+@pytest.fixture(params=["plain", "tls"])
+async def pair(request, nursery, tmp_path):
+    """A server's link and a client's."""
+    server, client = await linked(nursery, tmp_path if request.param == "tls" else None)
+    yield server, client
+    server.close()
+    client.close()
+
+
+# --- talking ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 3_000_000])
+async def test_a_body_of_any_size_arrives_as_it_was_both_ways(pair, size: int):
+    server, client = pair
+    server.limit = 1 << 22
+    server.max_buffered = client.max_buffered = 1 << 22
+    body = (b"\xc3\xa4b" * (size // 3 + 1))[: size - size % 3] + b"x" * (size % 3)
+    for one, other in ((server, client), (client, server)):
+        one.send_nowait(body)
+        assert await other.receive() == [body]
+
+
+async def test_what_is_sent_while_corked_arrives_in_order(pair):
+    server, client = pair
+    server.cork()
+    for number in range(50):
+        server.send_nowait(b"%d" % number)
+    server.uncork()
+    assert [(await client.receive())[0] for _ in range(50)] == [b"%d" % number for number in range(50)]
+
+
+async def test_a_receive_that_is_cancelled_loses_nothing(pair):
+    server, client = pair
+    for number in range(100):
+        client.send_nowait(b"%d" % number)
+    heard: list[bytes] = []
+    while len(heard) < 100:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            heard += await server.receive()
+        heard += await server.receive()
+    assert heard == [b"%d" % number for number in range(100)]
+
+
+async def test_a_text_in_pieces_is_one_body_and_pings_between_them_are_answered(nursery):
+    link, wire = await wired(nursery)
+    wire.stream.write(frame(TEXT, b"he", final=False) + frame(PING, b"now") + frame(0, b"llo"))
+    assert await link.receive() == [b"hello"]
+    assert await wire.hear() == (PONG, b"now")
+    link.close()
+
+
+async def test_a_frame_that_arrives_byte_by_byte_is_one_body(nursery):
+    link, wire = await wired(nursery)
+    for byte in frame(TEXT, "zähe".encode()):
+        wire.stream.write(bytes([byte]))
+        await trio.lowlevel.checkpoint()
+    assert await link.receive() == ["zähe".encode()]
+    link.close()
+
+
+async def test_a_binary_frame_is_no_request(nursery):
+    link, wire = await wired(nursery)
+    wire.stream.write(frame(BINARY, b"{}"))
+    with pytest.raises(BadFrame, match="only text"):
+        await link.receive()
+    link.close()
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_text_over_the_limit_is_refused_and_the_peer_is_told_1009(nursery):
+    link, wire = await wired(nursery, limit=100)
+    wire.stream.write(frame(TEXT, b"x" * 101))
+    with pytest.raises(FrameTooLarge, match="101 bytes"):
+        await link.receive()
+    link.farewell(CloseReason.HELLO_TOO_LARGE, "x")
+    assert await wire.hear_close() == (1009, "preauth payload too large")
+    link.close()
+
+
+async def test_the_limit_counts_bytes_not_characters(nursery):
+    link, wire = await wired(nursery, limit=100)
+    wire.stream.write(frame(TEXT, "ä".encode() * 51))
+    with pytest.raises(FrameTooLarge, match="102 bytes"):
+        await link.receive()
+    link.close()
+
+
+@pytest.mark.parametrize("pieces", [1, 40], ids=["one long frame", "a text without end"])
+async def test_before_it_is_let_in_a_peer_may_send_little_however_it_is_cut(nursery, pieces: int):
+    link, wire = await wired(nursery, allowance=20_000, buffer=65536)
+    size = 40_000 // pieces
+    frames = frame(TEXT, b"x" * size, final=False) + frame(0, b"x" * size, final=False) * (pieces - 1)
+    nursery.start_soon(wire.stream.send_all, frames)
+    with pytest.raises(FrameTooLarge, match="before hello"):
+        await link.receive()
+    link.farewell(CloseReason.HELLO_TOO_LARGE, "x")
+    with trio.move_on_after(SOON):
+        nursery.start_soon(link.flush)
+        assert await wire.hear_close() == (1009, "preauth payload too large")
+        wire.stream.close()
+    link.close()
+
+
+async def test_raising_the_limit_lets_it_in(nursery):
+    link, wire = await wired(nursery, allowance=20_000)
+    link.limit = 1 << 20
+    wire.stream.max_buffered = 1 << 20
+    wire.stream.attach(nursery)
+    wire.stream.write(frame(TEXT, b"x" * 500_000))
+    assert await link.receive() == [b"x" * 500_000]
+    link.close()
+
+
+async def test_a_text_larger_than_anything_allowed_is_ended_by_the_library_with_1009(nursery, monkeypatch):
+    monkeypatch.setattr(websocket, "MAX_PAYLOAD_BYTES", 1000)
+    link, wire = await wired(nursery, limit=1000)
+    wire.stream.write(frame(TEXT, b"x" * 1001))
+    with pytest.raises(FrameTooLarge, match="more than 1000 bytes"):
+        await link.receive()
+    link.farewell(CloseReason.FRAME_TOO_LARGE, "x")
+    code, _ = await wire.hear_close()
+    assert code == 1009
+    link.close()
+
+
+async def test_a_consumer_that_does_not_read_is_given_up_at_the_bound(nursery):
+    link, _ = await wired(nursery, buffer=65536)
+    link.max_buffered = 100_000
+
+    def send_without_end() -> None:
+        for _ in range(1000):
+            link.send_nowait(b"x" * 10_000)
+
+    with pytest.raises(SlowConsumer):
+        send_without_end()
+    link.close()
+
+
+async def test_a_peer_that_pings_and_does_not_read_is_given_up_too(nursery):
+    link, wire = await wired(nursery, buffer=4096)
+    link.max_buffered = 1000
+    wire.stream.max_buffered = 1 << 30
+    wire.stream.attach(nursery)
+    wire.stream.write(frame(PING, b"x" * 120) * 100_000)
+    with trio.fail_after(SOON):
+        assert await link.receive() == []
+    link.close()
+    wire.stream.close()
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+async def test_when_the_peer_closes_first_it_is_answered_and_that_is_the_end(pair):
+    server, client = pair
+    client.part(1000, "done")
+    assert await server.receive() == []
+    assert server.closed == (1000, "done")
+    with trio.fail_after(SOON):
+        await client.flush()
+    with pytest.raises(LinkLost):
+        server.send_nowait(b"too late")
+
+
+async def test_when_we_close_first_the_peer_reads_code_and_text_and_the_end_waits_for_it(pair):
+    server, client = pair
+    server.send_nowait(b"before")
+    server.farewell(CloseReason.DEVICE_GONE, "client invalidated: device-token-rotated")
+    server.send_nowait(b"after")
+
+    async def hear() -> None:
+        assert await client.receive() == [b"before"]
+        assert await client.receive() == []
+        assert client.closed == (4001, "client invalidated: device-token-rotated")
+
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear)
+            await server.flush()
+    server.close()
+
+
+async def test_both_may_close_at_once(pair):
+    server, client = pair
+    server.part(1012, "service restart")
+    client.part(1000, "")
+    with trio.fail_after(SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.flush)
+            nursery.start_soon(client.flush)
+            await client.receive()
+            server.close()
+
+
+async def test_a_close_frame_is_sent_once(nursery):
+    link, wire = await wired(nursery)
+    wire.stream.write(frame(TEXT, b"unread") + frame(CLOSE, struct.pack("!H", 1000)))
+    link.part(1008, "first")
+    link.part(1011, "second")
+    with trio.fail_after(SOON):
+        nursery.start_soon(link.flush)
+        assert await wire.hear_close() == (1008, "first")
+        with pytest.raises(EOFError):
+            await wire.hear()
+    link.close()
+
+
+@pytest.mark.parametrize("behind", [PING, PONG, TEXT, CLOSE])
+async def test_nothing_behind_a_close_frame_breaks_anything_but_its_own_link(nursery, behind: int):
+    """The Ping of trio-websocket's issue 184: with its own server it ends the process."""
+    link, wire = await wired(nursery)
+    other, second = await wired(nursery)
+    wire.stream.write(frame(CLOSE, struct.pack("!H", 1000)) + frame(behind, b"\x03\xe8"))
+    assert await link.receive() == []
+    second.stream.write(frame(TEXT, b"well"))
+    assert await other.receive() == [b"well"]
+    link.close()
+    other.close()
+
+
+async def test_a_ping_in_answer_to_our_close_frame_breaks_nothing(nursery):
+    link, wire = await wired(nursery)
+    link.part(1008, "no")
+    assert await wire.hear_close() == (1008, "no")
+    wire.stream.write(frame(PING, b"?") + frame(CLOSE, struct.pack("!H", 1008)) + frame(PING, b"?"))
+    with trio.fail_after(SOON):
+        await link.flush()
+    link.close()
+
+
+async def test_a_peer_that_vanishes_without_a_word_is_an_end(nursery):
+    link, wire = await wired(nursery)
+    wire.stream.close()
+    assert await link.receive() == []
+    link.farewell(CloseReason.PEER_CLOSED, "")
+    with trio.fail_after(SOON):
+        await link.flush()
+    link.close()
+
+
+async def test_a_peer_that_resets_is_an_end(nursery):
+    link, wire = await wired(nursery)
+    wire.stream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.stream.close()
+    assert await link.receive() == []
+    link.close()
+
+
+async def test_half_a_frame_is_no_body(nursery):
+    link, wire = await wired(nursery)
+    wire.stream.write(frame(TEXT, b"whole") + frame(TEXT, b"half")[:-1])
+    wire.stream.half_close()
+    assert await link.receive() == [b"whole"]
+    assert await link.receive() == []
+    link.close()
+
+
+async def test_closing_ends_whoever_waits(nursery):
+    link, _ = await wired(nursery)
+
+    async def close() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        link.close()
+        link.close()
+
+    nursery.start_soon(close)
+    assert await link.receive() == []
+
+
+async def test_last_words_reach_a_peer_that_went_on_talking(nursery):
+    """Closing with something unread would reset the connection, and the Close frame with it."""
+    link, wire = await wired(nursery)
+    wire.stream.max_buffered = 1 << 30
+    wire.stream.attach(nursery)
+    wire.stream.write(frame(TEXT, b"x" * 1000) * 200)
+    link.part(1008, "enough")
+    with trio.move_on_after(SOON):
+        async with trio.open_nursery() as ending:
+            ending.start_soon(link.flush)
+            assert await wire.hear_close() == (1008, "enough")
+            wire.stream.close()
+    link.close()
+
+
+@pytest.mark.parametrize("text", ["a" * 200, "ä" * 100, "", "\U0001f512" * 40])
+async def test_a_reason_is_cut_between_characters(nursery, text: str):
+    link, wire = await wired(nursery)
+    link.part(1008, text)
+    code, told = await wire.hear_close()
+    assert (code, text.startswith(told)) == (1008, True)
+    assert len(told.encode()) <= MAX_REASON_BYTES
+    assert len(told.encode()) > MAX_REASON_BYTES - 4 or told == text
+    link.close()
+
+
+@given(st.text(), st.integers(0, 200))
+def test_what_is_cut_is_the_longest_beginning_that_fits(text: str, most: int):
+    told = cut(text, most).decode()
+    assert text.startswith(told)
+    assert len(told.encode()) <= most
+    assert told == text or len(text[: len(told) + 1].encode()) > most
+
+
+async def test_details_are_told_only_where_the_peer_may_know_them(nursery):
+    for reason, said in (
+        (CloseReason.NOT_PAIRED, (1008, "the detail")),
+        (CloseReason.SLOW_CONSUMER, (1008, "slow consumer")),
+        (CloseReason.HELLO_TIMEOUT, (1000, "")),
+        (CloseReason.SHUTDOWN, (1012, "service restart")),
+        (CloseReason.INTERNAL, (1011, "internal error")),
+    ):
+        link, wire = await wired(nursery)
+        link.farewell(reason, "the detail")
+        assert await wire.hear_close() == said
+        link.close()
+
+
+# --- silence ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_peer_that_answers_no_ping_is_given_up(nursery, autojump_clock):
+    link, wire = await wired(nursery)
+    start = trio.current_time()
+    with pytest.raises(PeerSilent):
+        await link.receive()
+    assert trio.current_time() - start == pytest.approx(2 * PING_SECONDS)
+    kind, _ = await wire.hear()
+    assert kind == PING
+    link.close()
+
+
+async def test_two_silent_ends_that_answer_pings_stay(nursery, autojump_clock):
+    server, client = await linked(nursery)
+    await trio.sleep(20 * PING_SECONDS)
+    client.send_nowait(b"still here")
+    assert await server.receive() == [b"still here"]
+    server.close()
+    client.close()
+
+
+# --- handshakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        REQUEST.replace(b"Version: 13", b"Version: 8"),
+        REQUEST.replace(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b""),
+        REQUEST.replace(b"GET", b"POST"),
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x00\xa5 nonsense \r\n\r\n",
+        REQUEST[:40],
+        b"",
+    ],
+    ids=["version", "key", "post", "no upgrade", "garbage", "half", "nothing"],
+)
+async def test_what_is_no_handshake_ends_at_once(nursery, request_: bytes):
+    ours, theirs = sockets()
+    theirs.send(request_)
+    theirs.shutdown(socket.SHUT_WR)
+    server = Tcp(ours)
+    with trio.fail_after(SOON), pytest.raises(LinkLost):
+        await websocket.accept(nursery, server, limit=100)
+    server.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy", "HTTP 503"),
+        (b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", "HTTP 403"),
+        (b"", "no WebSocket"),
+        (b"SSH-2.0-OpenSSH\r\n", "no WebSocket"),
+    ],
+    ids=["refused with a body", "refused", "hung up", "something else"],
+)
+async def test_a_server_that_does_not_accept_is_named(nursery, answer: bytes, said: str):
+    ours, theirs = sockets()
+    ours.send(answer)
+    ours.shutdown(socket.SHUT_WR)
+    client = Tcp(theirs)
+    with trio.fail_after(SOON), pytest.raises(LinkLost, match=said):
+        await websocket.connect(nursery, client, host="gateway.test")
+    client.close()
+    ours.close()
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [b"\xff" * 4, b"\x81\x01x", frame(3, b"x"), frame(TEXT, b"\xff\xfe"), b"\x81\xff" + b"\xff" * 8],
+    ids=["reserved bits", "unmasked", "unknown kind", "no utf-8", "2**63 bytes"],
+)  # fmt: skip
+async def test_a_broken_frame_ends_its_own_link_only(nursery, bytes_: bytes):
+    link, wire = await wired(nursery)
+    other, second = await wired(nursery)
+    wire.stream.write(bytes_)
+    with trio.fail_after(SOON):
+        assert await link.receive() == []
+    second.stream.write(frame(TEXT, b"well"))
+    assert await other.receive() == [b"well"]
+    link.close()
+    other.close()
+
+
+async def test_a_link_cancelled_in_the_middle_of_anything_leaves_no_task_behind(nursery):
+    for step in range(30):
+        ours, theirs = sockets()
+        wire, server = Wire(theirs), Tcp(ours)
+        async with trio.open_nursery() as life:
+            life.cancel_scope.deadline = trio.current_time() + 1
+
+            async def live(life=life, server=server):
+                link = (await websocket.accept(life, server, limit=1000)).attach(life)
+                while bodies := await link.receive():
+                    link.send_nowait(bodies[0])
+
+            life.start_soon(live)
+            wire.stream.write(REQUEST + frame(TEXT, b"x") * 3)
+            for _ in range(step):
+                await trio.lowlevel.checkpoint()
+            life.cancel_scope.cancel()
+        server.close()
+        wire.stream.close()
