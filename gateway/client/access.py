@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -23,7 +24,9 @@ class Access:
 
     `fingerprint` is the SHA-256 of the certificate that must be there, and replaces one that was remembered. `scopes`
     are what is asked for: by default what this device was given before, else DEFAULT_SCOPES. `directory` is where the
-    device's key and what it knows of gateways are kept (see `gateway.client.device_key`)."""
+    device's key and what it knows of gateways are kept (see `gateway.client.device_key`). `first_use` is told
+    `host:port` and fingerprint when a certificate is about to be remembered that nobody vouched for; what it raises
+    ends the connect before a secret is sent."""
 
     token: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
@@ -32,6 +35,7 @@ class Access:
     scopes: tuple[str, ...] = ()
     role: str = OPERATOR
     directory: str = ""
+    first_use: Callable[[str, str], None] | None = None
 
 
 class CannotConnect(Exception):

@@ -20,7 +20,9 @@ from gateway.link.tcp import Tcp
 
 PROBE_SECONDS = 3.0
 """How long finding out what else is spoken at an address may take."""
+MAX_HEARD_BYTES = 16 * 1024
 _ATTEMPT_SECONDS = 0.25
+"""After which the next address of a host is tried beside the one that has not answered (RFC 8305, section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,25 @@ class Certificate:
         return AUTHORITIES if self.how == "authorities" else self.fingerprint
 
 
-async def dial(address: Address, pin: str) -> tuple[Tcp, Certificate]:
+class Heard(Tcp):
+    """A connection that keeps the first bytes it hears, for saying what is there when it is no gateway."""
+
+    heard = b""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Some bytes, as any stream."""
+        data = await super().receive_some(max_bytes)
+        if len(self.heard) < MAX_HEARD_BYTES:
+            self.heard += data
+        return data
+
+
+async def dial(address: Address, pin: str) -> tuple[Heard, Certificate]:
     """A connection to the gateway at `address`, and its certificate, which has to be `pin` if that is not empty.
 
     Raises CannotConnect."""
     if not address.secure:
-        return Tcp(await _connect(address), server_side=False), Certificate("plain")
+        return Heard(await _connect(address), server_side=False), Certificate("plain")
     if pin in ("", AUTHORITIES):
         try:
             stream = await _tls(address, ssl.create_default_context())
@@ -84,10 +99,10 @@ def _fingerprint(stream: Tcp) -> str:
     return f"sha256:{hashlib.sha256(leaf or b'').hexdigest()}"
 
 
-async def _tls(address: Address, context: ssl.SSLContext) -> Tcp:
+async def _tls(address: Address, context: ssl.SSLContext) -> Heard:
     """A connection with TLS agreed on. Raises SSLCertVerificationError, CannotConnect."""
     sock = await _connect(address)
-    stream = Tcp(sock, context, server_side=False, server_hostname=address.host.partition("%")[0])
+    stream = Heard(sock, context, server_side=False, server_hostname=address.host.partition("%")[0])
     try:
         await stream.handshake()
     except trio.BrokenResourceError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,16 +21,16 @@ from gateway.client import known
 from gateway.client.access import DEFAULT_SCOPES, Access, Address, CannotConnect, parse_address, parse_fingerprint
 from gateway.client.calls import Client, ConnectionLost, carried
 from gateway.client.device_key import DeviceKey, device_key
-from gateway.client.dial import Certificate, dial, speaks_tls
+from gateway.client.dial import Certificate, Heard, dial, speaks_tls
 from gateway.client.keep import keep_directory
 from gateway.link.base import LinkLost, SlowConsumer
-from gateway.link.tcp import Tcp
 from gateway.link.websocket import WebSocketLink, connect
 from gateway.protocol.frames import JSON
 from gateway.protocol.limits import OLDEST_PROTOCOL, PROTOCOL_VERSION
 
 CHALLENGE = "connect.challenge"
 CLOSE_NORMAL = 1000
+MAX_WAIT_SECONDS = 3600.0
 _WAITS = {429: 10.0, 503: 1.0}
 """HTTP answers that ask for patience, and how much when they do not say."""
 
@@ -87,8 +88,10 @@ async def open_remote(
 
     async def greet(client: RemoteClient) -> dict[str, Any]:
         nonce, signed_at_ms = await _challenge(client)
-        if client.certificate.pin != before.pin and client.certificate.pin:
-            await trio.to_thread.run_sync(known.remember_pin, directory, address.name, client.certificate.pin)
+        if (pin := client.certificate.pin) and pin != before.pin:
+            if client.certificate.how == "first-use" and access.first_use is not None:
+                access.first_use(address.name, pin)
+            await trio.to_thread.run_sync(known.remember_pin, directory, address.name, pin)
         hello = await client.call("connect", _connect(key, before, access, about, nonce, signed_at_ms))
         if not isinstance(hello, dict):
             raise CannotConnect("not-a-gateway", f"what answers at {address.name} greets unlike a gateway")
@@ -112,11 +115,11 @@ async def look(url: str, deadline: float) -> Certificate:
 # --- the handshake ----------------------------------------------------------------------------------------------------
 
 
-async def _websocket(nursery: trio.Nursery, stream: Tcp, address: Address) -> WebSocketLink:
+async def _websocket(nursery: trio.Nursery, stream: Heard, address: Address) -> WebSocketLink:
     try:
         link = await connect(nursery, stream, host=_host_header(address), path=address.path)
     except LinkLost as error:
-        raise await _no_websocket(address, error) from None
+        raise await _no_websocket(address, stream.heard, error) from None
     return link.attach(nursery)
 
 
@@ -125,21 +128,18 @@ def _host_header(address: Address) -> str:
     return address.name.rpartition(":")[0] if address.port == (443 if address.secure else 80) else address.name
 
 
-async def _no_websocket(address: Address, error: LinkLost) -> CannotConnect:
-    refused = error.__cause__  # trio-websocket's ConnectionRejected, or what broke
-    status = getattr(refused, "status_code", None)
-    if status is None:
-        if not address.secure and await speaks_tls(address):
-            return CannotConnect("tls-there", f"{address.name} speaks TLS, and was spoken to without")
-        return CannotConnect(
-            "not-a-gateway", f"what answers at {address.name} is no gateway: {_words(refused or error)}"
-        )
-    said = _http_words(getattr(refused, "body", None))
+async def _no_websocket(address: Address, heard: bytes, error: LinkLost) -> CannotConnect:
+    """What is there instead, from the first bytes of its answer."""
+    status, headers, said = http_answer(heard)
+    if status in (0, 400) and not address.secure and await speaks_tls(address):
+        return CannotConnect("tls-there", f"{address.name} speaks TLS, and was spoken to without")
+    if not status:
+        return CannotConnect("not-a-gateway", f"what answers at {address.name} is no gateway: {said or error}")
     if status in _WAITS:
-        wait = _retry_after(getattr(refused, "headers", None) or ()) or _WAITS[status]
-        return CannotConnect(
-            "busy", f"the gateway at {address.name} takes nobody now: {said or f'HTTP {status}'}", wait=wait
-        )
+        wait = headers.get("retry-after", "")
+        seconds = min(float(wait), MAX_WAIT_SECONDS) if wait.isascii() and wait.isdigit() else _WAITS[status]
+        words = f"the gateway at {address.name} takes nobody now: {said or f'HTTP {status}'}"
+        return CannotConnect("busy", words, wait=seconds)
     if status == 421:
         return CannotConnect("refused", f"the gateway at {address.name} does not go by the name {address.host}")
     if said and status in (401, 403):
@@ -147,26 +147,26 @@ async def _no_websocket(address: Address, error: LinkLost) -> CannotConnect:
     return CannotConnect("not-a-gateway", f"what answers at {address.name} is no gateway: HTTP {status}")
 
 
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def http_answer(heard: bytes) -> tuple[int, dict[str, str], str]:
+    """Status (0: it is no HTTP), headers in lower case, and the sentence a gateway puts into the body of a refusal."""
+    head, _, body = heard.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    first = re.fullmatch(r"HTTP/1\.[01] (\d{3})(?: .*)?", lines[0])
+    if first is None:
+        return 0, {}, f"it says {lines[0][:60]!r}" if heard else "it hangs up"
+    pairs = (line.partition(":") for line in lines[1:])
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return int(first[1]), headers, _sentence(body)
 
 
-def _http_words(body: bytes | None) -> str:
-    """The sentence in an HTTP answer of a gateway; empty when it is none."""
+def _sentence(body: bytes) -> str:
     try:
-        told = msgspec.json.decode(body or b"")
+        told = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = (body or b"")[:200].decode(errors="replace").strip()
+        text = body[:200].decode(errors="replace").strip()
         return text if text.isprintable() and not text.startswith("<") else ""
     error = told.get("error") if isinstance(told, dict) else None
     return str(error.get("message") or "")[:200] if isinstance(error, dict) else ""
-
-
-def _retry_after(headers: Any) -> float | None:
-    for name, value in headers:
-        if bytes(name).lower() == b"retry-after" and bytes(value).isdigit():
-            return min(float(value), 3600.0)
-    return None
 
 
 async def _challenge(client: RemoteClient) -> tuple[str, int]:

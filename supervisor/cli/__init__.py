@@ -41,6 +41,7 @@ COMMANDS = {
     "abort": Entry("runs:abort", "Abort a run, or what a session is doing, and what it started."),
     "mailbox": Entry("mailbox:mailbox", "Messages nobody is through with; retry or drop a parked one."),
     "devices": Entry("devices:devices", "Devices that come over the network: approve, reject, remove."),
+    "pair": Entry("pair:pair", "Pair this device with a gateway elsewhere (see --url)."),
     "qr": Entry("qr:qr", "Print a setup code for a device, as text and as a picture to scan."),
     "audit": Entry("audit:audit", "What was asked, granted and refused at the outer door."),
     "wait": Entry("runs:wait", "Wait for a run and print its result."),

@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from supervisor.cli.address import RemoteDoor, Unreachable, is_remote
 from supervisor.cli.errors import CliError, ConnectionLost, HelloRefused, NotAllowed, NotRunning, Unanswered
 from supervisor.cli.snapshot import gateway_words
 from supervisor.cli.wire import HELLO_SECONDS, Client, dial
+
+if TYPE_CHECKING:
+    from supervisor.cli.remote import RemoteClient
 
 READ_PATIENCE = HELLO_SECONDS
 WRITE_PATIENCE = 30.0
@@ -25,7 +29,9 @@ def new_key() -> str:
     return os.urandom(16).hex()
 
 
-def open_client(doors: Sequence[str], *, events: bool = False, hello_seconds: float = HELLO_SECONDS) -> Client:
+def open_client(
+    doors: Sequence[str], *, events: bool = False, hello_seconds: float = HELLO_SECONDS
+) -> Client | RemoteClient:
     """A client that has said hello at the first door which lets us in. Raises the most telling of their errors."""
     client, _ = _first_door(doors, None, events=events, hello_seconds=hello_seconds)
     return client
@@ -65,8 +71,10 @@ def ask(
         except (ConnectionLost, Unanswered) as error:
             trouble = error
         except NotRunning as error:
-            if trouble is None:
+            if trouble is None and not is_remote(doors):
                 raise
+            if trouble is None:
+                raise _told(error, doors) from None
             trouble = error
         if time.monotonic() + pause >= until:
             raise _told(trouble, doors)
@@ -116,13 +124,13 @@ def _first_door(
     *,
     events: bool = False,
     hello_seconds: float = HELLO_SECONDS,
-) -> tuple[Client, Any]:
+) -> tuple[Client | RemoteClient, Any]:
     """Try the doors in order. A refused hello means that nothing behind it was carried out, so the next may be
     tried."""
     errors: list[CliError] = []
     for door in doors:
         try:
-            client = Client(dial(door), events=events, hello_seconds=hello_seconds)
+            client = _client_at(door, events=events, hello_seconds=hello_seconds)
         except (NotRunning, NotAllowed) as error:
             errors.append(error)
             continue
@@ -138,14 +146,25 @@ def _first_door(
     raise _most_telling(errors)
 
 
+def _client_at(door: str, *, events: bool, hello_seconds: float) -> Client | RemoteClient:
+    if isinstance(door, RemoteDoor):
+        from supervisor.cli.remote import RemoteClient  # Trio, TLS and a key, which a Unix door does without
+
+        return RemoteClient(door)
+    return Client(dial(door), events=events, hello_seconds=hello_seconds)
+
+
 def _most_telling(errors: Sequence[CliError]) -> CliError:
     """A refusal says more than an absence, the first absence more than the later ones."""
     ranked = (HelloRefused, NotAllowed, Unanswered, NotRunning)
     return next(error for kind in ranked for error in errors if isinstance(error, kind))
 
 
-def _told(trouble: NotRunning, doors: Sequence[str]) -> NotRunning:
-    """The same trouble with what the supervisor last wrote about the gateway."""
+def _told(trouble: NotRunning, doors: Sequence[str]) -> CliError:
+    """The same trouble with what the supervisor last wrote about the gateway; of a system elsewhere nothing more is
+    known, and what is on this machine is not about it."""
+    if is_remote(doors):
+        return Unreachable(trouble.message, fix=trouble.fix)
     words = gateway_words(doors)
     if words is None:
         return trouble

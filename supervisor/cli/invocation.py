@@ -1,6 +1,7 @@
 """One invocation of the command line: what its flags and environment said, and the frame every command has.
 
-Owns: `--runtime-dir`, `--state-dir`, `--config`, `--json`, which are understood before and after the command's name."""
+Owns: `--runtime-dir`, `--state-dir`, `--config`, `--url` and what goes with it, `--json`, which are understood before
+and after the command's name."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec
 import click
 
 from supervisor.cli import paths
+from supervisor.cli.address import RemoteDoor, RemoteFlags, is_local, remote_door
 from supervisor.cli.output import print_json, say
 
 P = ParamSpec("P")
@@ -28,10 +30,22 @@ class Invocation:
     state_flag: str | None = None
     config_flag: str | None = None
     json: bool = False
+    elsewhere: RemoteFlags = field(default_factory=RemoteFlags)
+    at_home: bool = False
+    """Whether the command is about this machine whatever the environment says."""
+
+    @property
+    def remote(self) -> RemoteDoor | None:
+        """The system elsewhere that is meant, if one is. Raises Usage."""
+        if self.at_home:
+            return None
+        return remote_door(self.elsewhere, self.environ, here=self.runtime_flag is not None)
 
     @property
     def doors(self) -> list[str]:
-        """The sockets to try."""
+        """The sockets to try, or the one address over the network."""
+        if door := self.remote:
+            return [door]
         return paths.doors(self.runtime_flag, self.environ, self.uid)
 
     @property
@@ -64,10 +78,11 @@ class Invocation:
             say(words)
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def _remember(name: str, *, elsewhere: bool = False) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(context: click.Context, _: click.Parameter, value: Any) -> None:
         if value:
-            setattr(context.ensure_object(Invocation), name, value)
+            run = context.ensure_object(Invocation)
+            setattr(run.elsewhere if elsewhere else run, name, value)
 
     return callback
 
@@ -80,10 +95,19 @@ def common_options() -> list[click.Option]:
         text = f"{what}  [env: {variable}]"
         return click.Option([flag], type=path, expose_value=False, callback=_remember(name), help=text, metavar="PATH")
 
+    def far(flag: str, name: str, metavar: str, what: str) -> click.Option:
+        keep = _remember(name, elsewhere=True)
+        return click.Option([flag], expose_value=False, callback=keep, help=what, metavar=metavar)
+
     return [
         place("--runtime-dir", "runtime_flag", "PEERGATE_RUNTIME_DIR", "Where the sockets are."),
         place("--state-dir", "state_flag", "PEERGATE_STATE_DIR", "Where the database, the lock and the log are."),
         place("--config", "config_flag", "PEERGATE_CONFIG", "The configuration file."),
+        far("--url", "url", "URL", "A system elsewhere, such as wss://host:18789.  [env: PEERGATE_URL]"),
+        far("--token", "token", "TOKEN", "Its shared token (others see a command line).  [env: PEERGATE_TOKEN]"),
+        far("--token-file", "token_file", "FILE", "The file that token is in."),
+        far("--password", "password", "TEXT", "Its shared password instead.  [env: PEERGATE_PASSWORD]"),
+        far("--fingerprint", "fingerprint", "SHA256", "The certificate that must be there."),
         click.Option(
             ["--json"], is_flag=True, expose_value=False, callback=_remember("json"), help="Print one JSON document."
         ),
@@ -102,6 +126,13 @@ def framed(made: click.Command, *lines: str) -> click.Command:
     return made
 
 
+def _first_word(context: click.Context) -> str:
+    """The name of the command below `peergate`, also when a command of its group runs."""
+    while context.parent is not None and context.parent.parent is not None:
+        context = context.parent
+    return context.info_name or ""
+
+
 def command(
     name: str, *lines: str, passthrough: bool = False
 ) -> Callable[[Callable[Concatenate[Invocation, P], None]], click.Command]:
@@ -112,7 +143,10 @@ def command(
     def decorate(function: Callable[Concatenate[Invocation, P], None]) -> click.Command:
         @wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> None:
-            function(click.get_current_context().ensure_object(Invocation), *args, **kwargs)
+            context = click.get_current_context()
+            invocation = context.ensure_object(Invocation)
+            invocation.at_home = is_local(_first_word(context), invocation.elsewhere)
+            function(invocation, *args, **kwargs)
 
         settings = {"ignore_unknown_options": True} if passthrough else {}
         return framed(click.command(name, context_settings=settings)(run), *lines)
