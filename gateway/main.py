@@ -11,14 +11,14 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import resource
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
@@ -38,13 +38,18 @@ from gateway.listen.unix import UnixDoor
 from gateway.logs import set_level, start_logging
 from gateway.protocol.frames import MSGPACK
 from gateway.protocol.limits import FLOOD_CONNECTS, MAX_HELLO_BYTES, TICK_INTERVAL_MS
+from gateway.readiness import check_outside
 from gateway.registry import Registry
+from gateway.resources import own_weight, raise_descriptor_limit
 from gateway.router import Router
 from gateway.services import Services, open_services
 from gateway.services.events import Hub, Member
 from gateway.stopping import Stop
 from gateway.store.faults import EpochLost, Unusable, Unwilling
 from supervisor.messages import Beat, Drain, Exited, Notice, Quarantined, Ready, Reload, Retire, Retired
+
+if TYPE_CHECKING:
+    from gateway.outside import Outside
 
 _log = logging.getLogger("gateway.main")
 
@@ -138,6 +143,7 @@ class Gateway:
         self._stop = stop
         self._hub = Hub()
         self._registry = Registry(self._flooded)
+        self._outside: Outside | None = None
         self._started = time.monotonic()
 
     async def serve(self, background: trio.Nursery) -> None:
@@ -167,7 +173,7 @@ class Gateway:
                 nursery.start_soon(self._beat)
                 await self._serve_doors(house, services)
                 nursery.cancel_scope.cancel()
-        for listener in taken.doors.values():
+        for listener in (*taken.doors.values(), *taken.outer.values()):
             listener.close()
 
     def _furnish(self, services: Services) -> House:
@@ -215,6 +221,7 @@ class Gateway:
             "uptimeMs": self._uptime_ms(),
             "connections": self._hub.connections,
             "listeners": self._hub.listeners,
+            "outerDoor": self._outside.report() if self._outside is not None else None,
         }
 
     # --- what the supervisor says -------------------------------------------------------------------------------------
@@ -247,6 +254,8 @@ class Gateway:
         self._policy = policy_of(resolved)
         set_level(resolved.settings.logging.level)
         services.reload(resolved.settings)
+        if self._outside is not None:
+            self._outside.reload()
         _log.info("configuration reloaded")
 
     # --- the doors ----------------------------------------------------------------------------------------------------
@@ -263,10 +272,12 @@ class Gateway:
 
             async with trio.open_nursery() as accepting:
                 for name, listener in self._taken.doors.items():
-                    door = UnixDoor(
-                        name, listener, whois=self._link.whois, policy=lambda: self._policy, converse=converse
-                    )
+                    whois = self._link.whois
+                    door = UnixDoor(name, listener, whois=whois, policy=lambda: self._policy, converse=converse)
                     accepting.start_soon(door.serve, conversations)
+                if self._taken.outer:
+                    await check_outside(self._taken, services.settings.gateway)
+                    accepting.start_soon(self._open_outside, house, services, conversations)
                 self._say_ready(services)
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
@@ -274,6 +285,15 @@ class Gateway:
             conversations.cancel_scope.deadline = trio.current_time() + STOP_SECONDS
             self._hub.publish("shutdown", self._farewell(services))
             self._registry.retire_all()
+            if self._outside is not None:
+                self._outside.retire()
+
+    async def _open_outside(self, house: House, services: Services, conversations: trio.Nursery) -> None:
+        """Late and in a thread: what it imports would keep the Unix doors waiting after a death."""
+        module = await trio.to_thread.run_sync(import_module, "gateway.outside")
+        door: Outside = module.Outside(self._taken, house, services, self._link, self._hub, lambda: self._policy)
+        self._outside = door
+        await door.serve(conversations)
 
     def _farewell(self, services: Services) -> dict[str, Any]:
         """Where no stop of the whole system was announced (draining), another gateway takes over."""
@@ -297,20 +317,3 @@ class Gateway:
                 weight = own_weight()
             self._link.send_nowait(Beat(*weight))
             await trio.sleep(BEAT_SECONDS)
-
-
-def own_weight() -> tuple[int, int, int]:
-    """Resident and proportional memory in bytes, and open descriptors; zeros where the kernel does not say."""
-    try:
-        text = Path("/proc/self/smaps_rollup").read_text()
-        descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    except OSError:
-        return 0, 0, 0
-    kilobytes = dict(line.split()[:2] for line in text.splitlines()[1:])
-    return int(kilobytes["Rss:"]) * 1024, int(kilobytes["Pss:"]) * 1024, descriptors
-
-
-def raise_descriptor_limit() -> None:
-    """As many descriptors as we may have: one per connection, and 10,000 may be idle."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

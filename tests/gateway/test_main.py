@@ -8,8 +8,9 @@ import os
 import msgspec
 
 from gateway.config import Resolved
-from gateway.main import own_weight, policy_of
+from gateway.main import policy_of
 from gateway.protocol import scopes
+from gateway.resources import own_weight
 from tests.support.overseer import resolved
 
 
