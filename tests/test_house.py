@@ -63,7 +63,7 @@ REACH = {
 }
 ONLY_IMPORTER = {"trio_websocket": ("gateway.link.websocket",)}
 
-PAGES = ("design", "operations", "runs", "agents", "pairing", "security", "promises", "protocol", "glossary")
+PAGES = ("design", "operations", "runs", "agents", "pairing", "remote", "security", "promises", "protocol", "glossary")
 PAGES += ("contributing",)
 PROMISES = tuple(f"P{number}" for number in range(1, 13))
 
