@@ -16,6 +16,8 @@ import trio
 from gateway.link.base import LinkLost, SlowConsumer
 
 READ_BYTES = 64 * 1024
+MAX_CORKED_BYTES = 64 * 1024
+"""What is collected at most before some of it leaves: more would only make the peer wait."""
 MAX_BUFFERED_BYTES = 1024 * 1024
 """Until its owner raises it: enough for what is said before anybody is let in."""
 
@@ -48,6 +50,7 @@ class Tcp(trio.abc.Stream):
         self._outbox = bytearray()
         self._flushing = False
         self._corked = False
+        self._gathers = False
         self._sealed = False
         self._tls: ssl.SSLObject | None = None
         if context is not None:
@@ -64,9 +67,13 @@ class Tcp(trio.abc.Stream):
         """Bytes that wait for the kernel."""
         return len(self._outbox)
 
-    def attach(self, nursery: trio.Nursery) -> None:
-        """From now on what cannot be sent at once is sent by a task in `nursery`, and `send_all` waits no more."""
+    def attach(self, nursery: trio.Nursery, *, gather: bool = False) -> None:
+        """From now on what cannot be sent at once is sent by a task in `nursery`, and `send_all` waits no more.
+
+        `gather`: what is written while the reader is at work on what it has read leaves when it comes back for more, so
+        that many small answers are one packet. Only for a reader that always comes back."""
         self._nursery = nursery
+        self._gathers = gather
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -95,8 +102,10 @@ class Tcp(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, b"" at the end. Raises trio.BrokenResourceError, trio.ClosedResourceError."""
         size = READ_BYTES if max_bytes is None else max_bytes
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._gathers:
+            self._hand_out()
         if self._replay:
+            await trio.lowlevel.checkpoint_if_cancelled()
             data, self._replay = self._replay[:size], self._replay[size:]
             await trio.lowlevel.cancel_shielded_checkpoint()  # from here on a cancellation would lose it
             return data
@@ -106,7 +115,15 @@ class Tcp(trio.abc.Stream):
             if self.allowance < 0:
                 self.overrun = True
                 return b""
+        if self._gathers and data:
+            self.cork()
         return data
+
+    def _hand_out(self) -> None:
+        try:
+            self.uncork()
+        except LinkLost as error:
+            raise trio.BrokenResourceError(str(error)) from error
 
     async def _receive(self, size: int) -> bytes:
         while self._sock.fileno() >= 0:
@@ -121,9 +138,10 @@ class Tcp(trio.abc.Stream):
 
     async def _decrypt(self, tls: ssl.SSLObject, size: int) -> bytes:
         waited = False
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             try:
-                data = tls.read(size)
+                data = self._read_records(tls, size)
             except ssl.SSLWantReadError:
                 self._answer_records()
                 await self._feed()
@@ -136,6 +154,16 @@ class Tcp(trio.abc.Stream):
                 if not waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
+
+    def _read_records(self, tls: ssl.SSLObject, size: int) -> bytes:
+        """All that can be read at once: many small frames come in as many records. Raises as `read` does."""
+        data = tls.read(size)
+        while self._incoming.pending and len(data) < size:
+            try:
+                data += tls.read(size - len(data))
+            except ssl.SSLError:
+                break  # a record that is not whole, or an error that is met again at the next call
+        return data
 
     async def _feed(self) -> None:
         data = await self._receive(READ_BYTES)
@@ -183,6 +211,8 @@ class Tcp(trio.abc.Stream):
             if len(self._outbox) > self.max_buffered:
                 raise SlowConsumer(f"{len(self._outbox)} bytes unread")
             self._outbox += data
+            if len(self._outbox) > MAX_CORKED_BYTES:
+                self._push()
             return
         sent = self._send(data)
         if sent < len(data):
@@ -196,6 +226,9 @@ class Tcp(trio.abc.Stream):
     def uncork(self) -> None:
         """Send what was collected. Raises LinkLost."""
         self._corked = False
+        self._push()
+
+    def _push(self) -> None:
         if self._outbox and not self._flushing:
             del self._outbox[: self._send(self._outbox)]
             if self._outbox:

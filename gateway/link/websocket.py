@@ -82,7 +82,7 @@ class WebSocketLink:
 
     def attach(self, nursery: trio.Nursery) -> WebSocketLink:
         """Write and ping from `nursery`; itself."""
-        self._stream.attach(nursery)
+        self._stream.attach(nursery, gather=not self._masked)
         nursery.start_soon(self._keep_alive)
         return self
 
@@ -115,12 +115,10 @@ class WebSocketLink:
         self._stream.write(frame(_TEXT, body, masked=self._masked))
 
     def cork(self) -> None:
-        """Collect what is sent until `uncork`."""
-        self._stream.cork()
+        """Nothing to do: a server's stream collects what is said until all that was read has been dealt with."""
 
     def uncork(self) -> None:
-        """Send what was collected. Raises LinkLost."""
-        self._stream.uncork()
+        """Nothing to do: it is sent when trio-websocket comes back to read more."""
 
     def farewell(self, reason: CloseReason, detail: str) -> None:
         """A Close frame with the reason's code; the details only where the peer shall know them."""

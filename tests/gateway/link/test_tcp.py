@@ -16,25 +16,6 @@ from tests.gateway.link.ends import contexts, sockets
 BIG = bytes(range(256)) * 20_000
 
 
-@pytest.fixture(params=["plain", "tls"])
-async def ends(request, tmp_path):
-    """A server's and a client's end."""
-    ours, theirs = sockets()
-    if request.param == "plain":
-        server, client = Tcp(ours), Tcp(theirs)
-    else:
-        mine, your = contexts(tmp_path)
-        server = Tcp(ours, mine)
-        client = Tcp(theirs, your, server_side=False, server_hostname="gateway.test")
-        with trio.fail_after(10):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(server.handshake)
-                nursery.start_soon(client.handshake)
-    yield server, client
-    server.close()
-    client.close()
-
-
 async def read(stream: Tcp, size: int) -> bytes:
     data = bytearray()
     with trio.fail_after(10):
