@@ -78,16 +78,22 @@ def place_of(tls: Tls, state_dir: Path) -> Place:
 def names_of(addresses: Iterable[str], host_names: Iterable[str]) -> list[str]:
     """Every name a client may know this gateway by: what it listens on (for a wildcard, this machine's addresses),
     what the configuration calls it, localhost, and the machine's own name."""
-    found = ["localhost"]
-    for address in addresses:
+    found = ["localhost", *addresses_of(addresses)]
+    found += [str(parse_address(name) or name.lower().rstrip(".")) for name in host_names]
+    found.append(socket.gethostname().lower())
+    return list(dict.fromkeys(name for name in found if name and len(name) <= 253))
+
+
+def addresses_of(bound: Iterable[str]) -> list[str]:
+    """The addresses behind those that are listened on: a wildcard stands for this machine's."""
+    found: list[str] = []
+    for address in bound:
         ip = parse_address(address)
         if ip is not None and ip.is_unspecified:
             found += [one for one in interface_addresses() if (":" in one) == (ip.version == 6)]
         elif ip is not None:
             found.append(str(ip))
-    found += [str(parse_address(name) or name.lower().rstrip(".")) for name in host_names]
-    found.append(socket.gethostname().lower())
-    return list(dict.fromkeys(name for name in found if name and len(name) <= 253))
+    return found
 
 
 def interface_addresses() -> list[str]:

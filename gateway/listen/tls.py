@@ -32,8 +32,8 @@ from gateway.listen.certificate import (
 _log = logging.getLogger("gateway.listen")
 
 POLL_SECONDS = 2.0
-RENEWAL_EVERY = 12 * 3600 / POLL_SECONDS
-"""Polls between two looks at whether the pair is about to expire."""
+RENEWAL_EVERY = 21_600
+"""Looks between two looks at whether the pair is about to expire: half a day."""
 
 Signature = tuple[object, ...]
 
@@ -117,7 +117,9 @@ class TlsKeeper:
         self._names = names
         self._clock = clock
         self._loaded: Loaded | None = None
+        self._seen: Signature | None = None
         self._refused: Signature | None = None
+        self._looks = 0
 
     @property
     def context(self) -> ssl.SSLContext | None:
@@ -155,30 +157,29 @@ class TlsKeeper:
 
     async def serve(self) -> None:
         """Follow the files for ever; nothing that is wrong with them ends this."""
-        polls = 0
         while True:
             await trio.sleep(POLL_SECONDS)
-            polls += 1
-            try:
-                await self._follow(renewal=polls % RENEWAL_EVERY == 0)
-            except BadCertificate as error:
-                stays = "the old one stays" if self._loaded else "there is none"
-                _log.error(f"no new certificate, {stays}", extra={"error": str(error), "cert": str(self._place.cert)})
+            await self.look()
 
-    async def _follow(self, *, renewal: bool) -> None:
-        facts = self.facts
-        if self._loaded is None or (renewal and facts is not None and facts.is_due(self._clock())):
-            return await self._open_again()
+    async def look(self) -> None:
+        """One look at the files, and at whether a pair of ours is about to expire: half a day."""
+        self._looks += 1
+        try:
+            await self._follow()
+        except BadCertificate as error:
+            stays = "the old one stays" if self._loaded else "there is none"
+            _log.error(f"no new certificate, {stays}", extra={"error": str(error), "cert": str(self._place.cert)})
+
+    async def _follow(self) -> None:
         signature = await trio.to_thread.run_sync(signature_of, self._place)
-        if signature in (self._loaded.signature, self._refused):
-            return
-        await trio.sleep(POLL_SECONDS)  # whoever replaces two files has to be given the time between them
-        self._refused = await trio.to_thread.run_sync(signature_of, self._place)
+        # Whoever replaces two files has to be given the time between them: twice the same, then it counts.
+        rests, self._seen = signature == self._seen, signature
+        loaded = self._loaded
+        if loaded is not None and self._looks % RENEWAL_EVERY == 0 and loaded.facts.is_due(self._clock()):
+            await self.open()
+        elif rests and signature != self._refused and (loaded is None or signature != loaded.signature):
+            self._refused = signature
+            await (self.open() if loaded is None else self._load())
+
+    async def _load(self) -> None:
         self._take(await trio.to_thread.run_sync(load, self._place, self._tls))
-
-    async def _open_again(self) -> None:
-        signature = await trio.to_thread.run_sync(signature_of, self._place)
-        if self._loaded is None and signature == self._refused:
-            return  # it was bad, and nothing has changed
-        self._refused = signature
-        await self.open()
