@@ -91,6 +91,11 @@ class Connection:
         return self._principal
 
     @property
+    def is_greeted(self) -> bool:
+        """Whether it is known who it is: true from the very step in which it was let in."""
+        return self._principal is not None
+
+    @property
     def reason(self) -> CloseReason | None:
         """Why it ended or is ending; None while it lives."""
         return self._reason

@@ -9,7 +9,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from gateway.greet.policy import OuterPolicy, generated_token, needs_token, oute
 from gateway.house import House
 from gateway.link import websocket
 from gateway.link.base import LinkLost
-from gateway.listen.certificate import BadCertificate, names_of
+from gateway.listen.certificate import BadCertificate, addresses_of, names_of
 from gateway.listen.http import HEAD_SECONDS, MAX_HEAD_BYTES, Front, Rules, Standing, say_not_tls
 from gateway.listen.tcp import Crowd, TcpDoor, Visit, plain
 from gateway.listen.tls import TlsKeeper
@@ -75,7 +75,7 @@ class Outside:
         self._who = policy
         self._state_dir = state_dir
         self._token: str | None = None
-        self._live: set[Connection] = set()
+        self._known: set[Connection] = set()  # those that are being greeted included: none may slip past a removal
         self._retiring = False
         self._addresses = list(dict.fromkeys(plain(one.getsockname()[0]) for one in listeners.values()))
         # Which sockets there are and whether they speak TLS is settled at the start; a reload changes neither.
@@ -105,6 +105,8 @@ class Outside:
     async def serve(self, conversations: trio.Nursery) -> None:
         """Be open for ever; connections live in `conversations`. What goes wrong is logged and tried again."""
         self._services.pairing.on_invalidated(self._invalidated)
+        self._services.counters["door"] = self.report
+        self._services.counters["connectedDevices"] = lambda: {one.principal.device for one in self._live()} - {""}
         while True:
             try:
                 await self._open()
@@ -156,16 +158,18 @@ class Outside:
             return
         self._limiter.rule = self._policy.rate
         if self._policy.secrets != before:
-            for connection in tuple(self._live):
+            for connection in self._live():
                 if connection.principal.method != "device-token":
                     connection.end(CloseReason.AUTH_CHANGED, CloseReason.AUTH_CHANGED.value)
 
     def report(self) -> dict[str, Any]:
-        """For `status`: where it is open, and who is before it."""
+        """For `status` and setup codes: where it is open, and who is before it."""
         facts = self._keeper.facts if self._keeper else None
+        ends = [list(one.getsockname()[:2]) for one in self._listeners.values()]
         told: dict[str, Any] = {
-            "addresses": [list(one.getsockname()[:2]) for one in self._listeners.values()],
-            "tls": self._keeper is not None, "connections": len(self._live), "ungreeted": len(self._crowd),
+            "addresses": ends, "tls": self._keeper is not None, "connections": len(self._live()),
+            "ungreeted": len(self._crowd),
+            "urls": urls_of(ends, self._services.settings.gateway.host_names, tls=self._keeper is not None),
         }  # fmt: skip
         if facts is not None and self._keeper is not None:
             told |= {"fingerprint": facts.fingerprint, "lacking": self._keeper.lacking}
@@ -219,18 +223,35 @@ class Outside:
         greeting = OuterGreeting(arrival, self._desk)
         connection = Connection(link.attach, JSON, greeting, visit.door, self._house)
 
-        def greeted() -> None:
-            visit.settle()
-            self._live.add(connection)
-
+        self._known.add(connection)
         try:
-            await connection.serve(greeted)
+            await connection.serve(visit.settle)
         finally:
-            self._live.discard(connection)
+            self._known.discard(connection)
+
+    def _live(self) -> list[Connection]:
+        """Connections of those who have been let in."""
+        return [one for one in self._known if one.is_greeted]
 
     def _invalidated(self, device: str, role: str | None, why: str) -> None:
         """A device was removed, or lost a token: its connections end, and do nothing from here on."""
-        for connection in tuple(self._live):
+        for connection in self._live():
             principal = connection.principal
             if principal.device == device and role in (None, principal.role):
                 connection.end(CloseReason.DEVICE_GONE, f"client invalidated: {why}")
+
+
+def urls_of(ends: Iterable[Sequence[Any]], host_names: Iterable[str], *, tls: bool) -> list[str]:
+    """What devices may dial, the likeliest first: configured names, then the addresses (this machine's for a wildcard)
+    that others can reach; loopback where there is nothing else."""
+    scheme = "wss" if tls else "ws"
+    named: list[tuple[str, int]] = []
+    far: list[tuple[str, int]] = []
+    near: list[tuple[str, int]] = []
+    for host, port in ends:
+        named += [(name, port) for name in host_names]
+        for address in addresses_of([host]):
+            ip = parse_address(address)
+            (near if ip is None or ip.is_loopback else far).append((address, port))
+    found = dict.fromkeys([*named, *far] or near)
+    return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host, port in found]

@@ -140,6 +140,7 @@ class OuterGreeting:
     async def _settle(self, connection: Connection, request: Request, connect: Connect) -> Principal | None:
         arrival, desk = self._arrival, self._desk
         held = await desk.look(arrival.local, arrival.remote)
+        self._policy = desk.policy()  # a reload meanwhile counts: an old secret is worth nothing from then on
         verdict = self._decide(connect, held)
         try:
             match verdict:
@@ -208,6 +209,8 @@ class OuterGreeting:
         auth: dict[str, Any] = {"role": verdict.role, "scopes": list(verdict.scopes), "method": verdict.method}
         if principal.kind is Kind.DEVICE:
             auth |= await self._tokens(connect, verdict)
+            if verdict.method != "device-token" and self._desk.policy().secrets != self._policy.secrets:
+                raise errors.unavailable("the shared secret was changed meanwhile (connect again)", 1000)
         house.registry.enter(connection, principal, trio.current_time())
         self._counted = principal
         connection.link.limit = frame_limit(principal)

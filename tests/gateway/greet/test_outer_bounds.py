@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -143,6 +144,13 @@ async def test_a_supervisor_that_does_not_answer_lets_nobody_in(front, mock_cloc
     object.__setattr__(front.desk, "holder", never)
     answer = await guest.knock(device)
     assert (answer["error"]["code"], answer["error"]["retryable"]) == ("UNAVAILABLE", True)
+
+
+async def test_a_secret_that_was_changed_while_it_greeted_is_worth_nothing(front):
+    device = await front.paired(READ)
+    guest = await front.guest()
+    front.policy = replace(front.policy, secrets=replace(front.policy.secrets, token="a new one"))
+    assert (await guest.knock(device))["error"]["details"]["authReason"] == "token_mismatch"
 
 
 # --- failing ----------------------------------------------------------------------------------------------------------
