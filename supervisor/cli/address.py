@@ -13,13 +13,13 @@ from supervisor.cli.errors import NOT_RUNNING, CliError, Usage
 
 URL, TOKEN, PASSWORD = "PEERGATE_URL", "PEERGATE_TOKEN", "PEERGATE_PASSWORD"
 MAX_SECRET_BYTES = 4096
-LOCAL = {
-    "up": "starts", "stop": "stops", "reload": "reloads", "init": "configures", "config": "reads the configuration of",
-    "demo": "runs a system of its own on", "doctor": "looks at", "backup": "copies the database of",
-    "restore": "restores the database of", "recover": "mends the database of", "cert": "reads the certificate of",
-    "completion": "is about the shell on", "version": "is about",
-}  # fmt: skip
-"""Commands that have no meaning for a system elsewhere, and what they do here."""
+LOCAL = frozenset(
+    {
+        "up", "stop", "reload", "init", "config", "demo", "doctor", "backup", "restore", "recover", "cert",
+        "completion", "version",
+    }
+)  # fmt: skip
+"""Commands about this machine: its processes, its files, its software."""
 
 
 class Unreachable(CliError):
@@ -94,8 +94,8 @@ def is_local(name: str, flags: RemoteFlags) -> bool:
     """Whether a command is about this machine only. Raises Usage when it is, and was told of another."""
     if name in LOCAL and flags != RemoteFlags():
         raise Usage(
-            f"peergate {name} {LOCAL[name]} this machine: --url and what goes with it mean nothing to it",
-            fix="run it on the gateway's machine",
+            f"peergate {name} is about this machine: --url and what goes with it mean nothing to it",
+            fix=f"to have it for another machine, run it there: peergate {name}",
         )
     return name in LOCAL
 

@@ -150,7 +150,7 @@ def _client_at(door: str, *, events: bool, hello_seconds: float) -> Client | Rem
     if isinstance(door, RemoteDoor):
         from supervisor.cli.remote import RemoteClient  # Trio, TLS and a key, which a Unix door does without
 
-        return RemoteClient(door)
+        return RemoteClient(door, events=events)
     return Client(dial(door), events=events, hello_seconds=hello_seconds)
 
 

@@ -69,9 +69,10 @@ class RemoteClient:
     """A connection that says hello by itself before the first answer, and raises what `wire.Client` raises. Use as a
     context manager."""
 
-    def __init__(self, door: RemoteDoor) -> None:
+    def __init__(self, door: RemoteDoor, *, events: bool = False) -> None:
         self.hello: dict[str, Any] = {}
         self._door = door
+        self._events = events
         self._begun: queue.SimpleQueue[Connected | BaseException] = queue.SimpleQueue()
         self._connected: Connected | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -93,6 +94,8 @@ class RemoteClient:
             if isinstance(begun, BaseException):
                 raise told(self._door, begun)
             self._connected, self.hello = begun, begun.hello
+            if self._events:  # what is about sessions comes to those alone who ask
+                self.call("sessions.subscribe")
         return self.hello
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, *, timeout: float | None = 30.0) -> Any:
