@@ -43,6 +43,7 @@ COMMANDS = {
     "devices": Entry("devices:devices", "Devices that come over the network: approve, reject, remove."),
     "pair": Entry("pair:pair", "Pair this device with a gateway elsewhere (see --url)."),
     "qr": Entry("qr:qr", "Print a setup code for a device, as text and as a picture to scan."),
+    "cert": Entry("cert:cert", "The certificate of the outer door: show it, make a new one."),
     "audit": Entry("audit:audit", "What was asked, granted and refused at the outer door."),
     "wait": Entry("runs:wait", "Wait for a run and print its result."),
     "logs": Entry("stream:logs", "Print the log."),
