@@ -27,6 +27,8 @@ WAIT_SECONDS = 300
 LOOK_SECONDS = 3.0
 """Between two looks whether it was approved; each is a line in the gateway's audit."""
 CODE_PREFIX = "oc-pair://"
+MISSING = ("AUTH_TOKEN_MISSING", "AUTH_PASSWORD_MISSING", "AUTH_DEVICE_TOKEN_MISMATCH", "AUTH_SCOPE_MISMATCH")
+"""What a shared secret would mend."""
 
 
 class NotApproved(HelloRefused):
@@ -67,7 +69,11 @@ def pair(run: Invocation, place: str | None, wait: bool, timeout: int, scopes: t
         more["setup"] = invitation.token
     else:
         _settle_certificate(door)
-    result = _until_paired(door, more, time.monotonic() + timeout if wait else None)
+    until = time.monotonic() + timeout if wait else None
+    if invitation is None and scopes and not (door.token or door.password) and _remembered(door).token:
+        # Its own token is worth what it was given for: more is asked for from inside.
+        _upgrade(door, list(more.pop("scopes")), until)
+    result = _until_paired(door, more, until)
     run.answer(result, lambda: _paired_text(result))
 
 
@@ -195,9 +201,7 @@ def _until_paired(door: RemoteDoor, more: dict[str, Any], until: float | None) -
             if not waiting:
                 raise
         if until is None or time.monotonic() + LOOK_SECONDS > until:
-            raise NotApproved(
-                f"nobody has approved request {waiting} yet", fix=f"peergate devices approve {waiting}, there"
-            )
+            raise _nobody_yet(waiting)
         time.sleep(LOOK_SECONDS)
 
 
@@ -207,9 +211,16 @@ def _tell(request: str, waiting: str, failed: CallFailed) -> None:
             f"request {waiting} was turned away, or nobody decided in time", fix="peergate pair asks again"
         )
     if not waiting:
-        note(f"{one_line(failed.message)}. To let this device in, type on the gateway's machine:")
-        note(f"  peergate devices approve {request}")
-        note("waiting; Ctrl-C ends the waiting, not the request")
+        _tell_to_approve(one_line(failed.message), request)
+
+
+def _tell_to_approve(why: str, request: str) -> None:
+    note(f"{why}. To allow it, type on the gateway's machine:")
+    note(f"  peergate devices approve {request}")
+
+
+def _nobody_yet(request: str) -> NotApproved:
+    return NotApproved(f"nobody has approved request {request} yet", fix=f"peergate devices approve {request}, there")
 
 
 def _greet(door: RemoteDoor, more: dict[str, Any]) -> dict[str, Any]:
@@ -235,14 +246,50 @@ def _greet(door: RemoteDoor, more: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ask_for_secret(door: RemoteDoor, failed: CallFailed) -> bool:
-    """Have the secret typed that the gateway misses, where somebody can; whether that was done."""
+    """Have the secret typed that the gateway misses, where somebody can; whether that was done. A device whose own
+    token was taken from it starts anew with the shared one."""
     missing = failed.details.get("code")
-    if missing not in ("AUTH_TOKEN_MISSING", "AUTH_PASSWORD_MISSING") or not sys.stdin.isatty():
+    if missing not in MISSING or not sys.stdin.isatty():
         return False
-    what = "token" if missing == "AUTH_TOKEN_MISSING" else "password"
-    secret = str(click.prompt(f"The gateway's {what}", hide_input=True, err=True)).strip()
-    setattr(door, what, secret)
-    return bool(secret)
+    if missing == "AUTH_PASSWORD_MISSING":
+        door.password = str(click.prompt("The gateway's password", hide_input=True, err=True)).strip()
+    else:
+        door.token = str(click.prompt("The gateway's shared token or password", hide_input=True, err=True)).strip()
+    return True
+
+
+def _upgrade(door: RemoteDoor, scopes: list[str], until: float | None) -> None:
+    """Ask for more over a connection with what this device has, and keep the token that is given for it."""
+    import trio
+
+    from gateway.client import CallFailed
+    from gateway.client.access import OPERATOR
+    from gateway.client.keep import keep_directory
+    from gateway.client.known import remember_tokens
+    from supervisor.cli.remote import open_door, told
+
+    async def upgrading() -> None:
+        async with open_door(door) as client:
+            asked = await client.call("device.scopes.requestUpgrade", {"scopes": scopes})
+            request = str(asked["requestId"])
+            _tell_to_approve("this device asks for more", request)
+            with trio.move_on_after(0 if until is None else until - time.monotonic()):
+                ended = await client.call("device.scopes.waitUpgrade", {"requestId": request})
+                if ended.get("status") != "approved":
+                    raise NotApproved(f"request {request} was turned away, or nobody decided in time")
+                remember_tokens(keep_directory(os.environ), client.address.name, {**ended, "role": OPERATOR})
+                return
+            raise _nobody_yet(request)
+
+    try:
+        trio.run(upgrading)
+    except CliError:
+        raise
+    except CallFailed as failed:
+        if failed.details.get("code") not in MISSING:  # what is missing is asked for next
+            raise told(door, failed) from None
+    except Exception as error:
+        raise told(door, error) from None
 
 
 def _paired_text(result: dict[str, Any]) -> str:

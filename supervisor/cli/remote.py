@@ -247,8 +247,8 @@ def _refusal(door: RemoteDoor, error: gateway_client.CallFailed) -> CliError:
         "AUTH_TOKEN_MISSING": f"{pair} --token-file FILE; or, with a code from `peergate qr`: peergate pair CODE",
         "AUTH_TOKEN_MISMATCH": "it is gateway.auth.token there, or in the file gateway-token of its state directory",
         "AUTH_PASSWORD_MISSING": f"PEERGATE_PASSWORD=… {pair}",
-        "AUTH_DEVICE_TOKEN_MISMATCH": f"it was rotated or revoked, or the device removed: {pair}",
-        "AUTH_SCOPE_MISMATCH": pair,
+        "AUTH_DEVICE_TOKEN_MISMATCH": f"rotated, revoked, or the device removed: {pair} --token-file FILE",
+        "AUTH_SCOPE_MISMATCH": f"{pair} --token-file FILE",
         "AUTH_RATE_LIMITED": f"try again in {(error.shape.retry_after_ms or 0) / 1000:.0f} s",
     }
     return HelloRefused(error.message, fix=fixes.get(code))

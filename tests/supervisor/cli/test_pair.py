@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.greet.front import TOKEN
 from tests.supervisor.cli.support import Shell
 from tests.support.doors import operator
-from tests.support.outer_door import fingerprint_of
+from tests.support.outer_door import fingerprint_of, make_certificate
 from tests.support.outer_thread import FarAway, pair_with
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -99,3 +99,34 @@ def test_more_is_asked_for_by_name_and_what_was_given_is_kept(peergate: Shell, f
     listed = peergate("devices", "--url", far.url, "--json")
     assert listed.code == 0, listed.err
     assert set(listed.document["paired"][0]["scopes"]) >= {"operator.read", "operator.pairing"}
+
+
+def test_a_device_asks_for_more_with_nothing_but_what_it_has(peergate: Shell, far: FarAway):
+    assert pair_with(peergate, far, "--token", TOKEN, "--scope", "operator.read").code == 0
+    ended = pair_with(peergate, far, "--scope", "operator.write", "--json")
+    assert ended.code == 0, ended.err
+    assert "this device asks for more" in ended.err
+    assert set(ended.document["scopes"]) == {"operator.read", "operator.write"}
+    late = peergate("pair", far.url, "--scope", "operator.admin", "--timeout", "1")
+    assert (late.code, "nobody has approved request" in late.err) == (77, True)
+    assert peergate("health", "--url", far.url).code == 0
+
+
+def test_a_person_is_asked_to_compare_and_for_the_secret_that_is_missing(
+    peergate: Shell, far: FarAway, monkeypatch: pytest.MonkeyPatch
+):
+    answers = iter([TOKEN])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: True)
+    monkeypatch.setattr("click.prompt", lambda *_, **__: next(answers))
+    ended = peergate("pair", far.url, "--no-wait")
+    assert ended.code == 77
+    assert "peergate cert show" in ended.err
+    assert len(far.waiting) == 1
+    assert TOKEN not in ended.err
+    monkeypatch.setattr("click.confirm", lambda *_, **__: False)
+    far.door.certificate = make_certificate(peergate.home, "another")
+    refused = peergate("pair", far.url, "--no-wait")
+    assert refused.code == 1
+    assert "WARNING: it is another than before" in refused.err
+    assert "nothing was sent" in refused.err
