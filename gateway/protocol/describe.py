@@ -34,7 +34,8 @@ On a Unix door a frame is four bytes of length, big-endian, and one msgpack map:
 `{{type:"req", id, method, params?}}`, `{{type:"res", id, ok, payload?, error?}}` or
 `{{type:"event", event, payload, seq?, stateVersion?}}`. The first call is `connect`; calls may be sent behind it
 without waiting. `seq` counts the broadcasts of one connection from 1.
-Errors: `{{code, message, details?, retryable?, retryAfterMs?}}`; codes: INVALID_REQUEST, FORBIDDEN, NOT_PAIRED, UNAVAILABLE.
+Errors: `{{code, message, details?, retryable?, retryAfterMs?}}`; codes: INVALID_REQUEST, FORBIDDEN, NOT_PAIRED,
+UNAVAILABLE.
 Protocol versions {limits.OLDEST_PROTOCOL} and {limits.PROTOCOL_VERSION} are accepted.
 
 | limit | bytes |
