@@ -90,7 +90,11 @@ def test_root_of_an_exec_is_an_operator_and_root_outside_the_namespace_is_nobody
 
 
 def _descendants(pid: int) -> Iterator[str]:
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return  # it ended while we looked
+    for child in children:
         yield child
         yield from _descendants(int(child))
 
