@@ -308,7 +308,10 @@ class Tcp(trio.abc.Stream):
             self._sock.close()
 
     async def aclose(self) -> None:
-        """The same, for those who hold a stream."""
+        """The same, for those who hold a stream; what was being collected still leaves, as far as the kernel takes it:
+        it may be the answer to a Close frame."""
+        with contextlib.suppress(LinkLost):
+            self.uncork()
         self.close()
         await trio.lowlevel.checkpoint()
 

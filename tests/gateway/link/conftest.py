@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from gateway.link.tcp import Tcp
-from tests.gateway.link.ends import OPEN, contexts, sockets
+from gateway.link.websocket import WebSocketLink
+from tests.gateway.link.ends import OPEN, contexts, linked, sockets
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,15 @@ async def ends(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(server.handshake)
                 nursery.start_soon(client.handshake)
+    yield server, client
+    server.close()
+    client.close()
+
+
+@pytest.fixture(params=["plain", "tls"])
+async def pair(request, nursery, tmp_path) -> AsyncIterator[tuple[WebSocketLink, WebSocketLink]]:
+    """A server's link and a client's."""
+    server, client = await linked(nursery, tmp_path if request.param == "tls" else None)
     yield server, client
     server.close()
     client.close()

@@ -124,3 +124,23 @@ async def wired(
     link.attach(nursery)
     assert (await wire.head()).startswith(b"HTTP/1.1 101 ")
     return link, wire
+
+
+async def linked(nursery: trio.Nursery, directory: Path | None = None) -> tuple[WebSocketLink, WebSocketLink]:
+    """Both ends as links of ours; over TLS when there is a directory for its files."""
+    ours, theirs = sockets()
+    mine, your = contexts(directory) if directory else (None, None)
+    server = Tcp(ours, mine)
+    client = Tcp(theirs, your, server_side=False, server_hostname="gateway.test" if your else None)
+    found: list[WebSocketLink] = []
+
+    async def accept() -> None:
+        await server.handshake()
+        found.append((await websocket.accept(nursery, server, limit=65536)).attach(nursery))
+
+    async with trio.open_nursery() as shaking:
+        shaking.start_soon(accept)
+        await client.handshake()
+        found.append((await websocket.connect(nursery, client, host="gateway.test")).attach(nursery))
+    first, second = found
+    return (second, first) if first._masked else (first, second)
