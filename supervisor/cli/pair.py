@@ -145,13 +145,13 @@ def _look(door: RemoteDoor) -> Any:
 
     from gateway.client.access import CannotConnect
     from gateway.client.remote import look
-    from supervisor.cli.remote import CONNECT_SECONDS, told
+    from supervisor.cli.remote import CONNECT_SECONDS, run_here, told
 
     async def looking() -> Any:
         return await look(door, trio.current_time() + CONNECT_SECONDS)
 
     try:
-        return trio.run(looking)
+        return run_here(looking)
     except (CannotConnect, ValueError, trio.TooSlowError) as error:
         raise told(door, error) from None
 
@@ -224,10 +224,8 @@ def _nobody_yet(request: str) -> NotApproved:
 
 
 def _greet(door: RemoteDoor, more: dict[str, Any]) -> dict[str, Any]:
-    import trio
-
     from gateway.client import CallFailed
-    from supervisor.cli.remote import open_door, told
+    from supervisor.cli.remote import open_door, run_here, told
 
     async def greeting() -> dict[str, Any]:
         async with open_door(door, **more) as client:
@@ -238,7 +236,7 @@ def _greet(door: RemoteDoor, more: dict[str, Any]) -> dict[str, Any]:
             }  # fmt: skip
 
     try:
-        return trio.run(greeting)
+        return run_here(greeting)
     except CallFailed:
         raise
     except Exception as error:
@@ -266,7 +264,7 @@ def _upgrade(door: RemoteDoor, scopes: list[str], until: float | None) -> None:
     from gateway.client.access import OPERATOR
     from gateway.client.keep import keep_directory
     from gateway.client.known import remember_tokens
-    from supervisor.cli.remote import open_door, told
+    from supervisor.cli.remote import open_door, run_here, told
 
     async def upgrading() -> None:
         async with open_door(door) as client:
@@ -282,7 +280,7 @@ def _upgrade(door: RemoteDoor, scopes: list[str], until: float | None) -> None:
             raise _nobody_yet(request)
 
     try:
-        trio.run(upgrading)
+        run_here(upgrading)
     except CliError:
         raise
     except CallFailed as failed:

@@ -10,11 +10,11 @@ import queue
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import trio
@@ -44,6 +44,7 @@ CONNECT_SECONDS = 15.0
 """How long TCP, TLS, challenge and hello may take together."""
 PARTING_SECONDS = 2.0
 OWN_PORT = 18789
+T = TypeVar("T")
 
 
 class NotPaired(HelloRefused):
@@ -167,6 +168,16 @@ class RemoteClient:
                 raise gateway_client.ConnectionLost(self._connected.lost or "closed") from None
             return {"event": event.event, "payload": event.payload, "seq": event.seq}
         return None
+
+
+def run_here(do: Callable[[], Awaitable[T]]) -> T:
+    """What `do` returns, run by Trio in this thread. Ctrl-C is Ctrl-C, whatever nursery it happened in."""
+    try:
+        return trio.run(do)
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def open_door(door: RemoteDoor, **more: Any) -> Any:

@@ -168,6 +168,23 @@ def test_a_setup_code_pairs_with_nobody_asked(system: System, laptop: Laptop):
     assert again.returncode == 77
 
 
+def test_an_interrupted_wait_ends_without_a_traceback(system: System, laptop: Laptop):
+    pairing = laptop.start(
+        "pair", "--fingerprint", laptop.fingerprint, "--scope", "operator.read", PEERGATE_TOKEN=TOKEN
+    )
+    eventually(lambda: system.call("device.pair.list")["pending"], 20)
+    assert system.cli("devices", "approve", "--latest").returncode == 0
+    assert pairing.wait(60) == 0
+    waiting = laptop.start(*there, "operator.write")
+    (request,) = eventually(lambda: system.call("device.pair.list")["pending"], 20)
+    waiting.send_signal(signal.SIGINT)
+    out, err = waiting.communicate(timeout=20)
+    system.call("device.pair.reject", {"requestId": request["requestId"]})
+    pairing.communicate()
+    assert (waiting.returncode, out) == (130, "")
+    assert "Traceback" not in err
+
+
 async def test_the_shared_token_alone_lets_nobody_in(system: System, laptop: Laptop):
     with pytest.raises(CallFailed) as refused:
         async with open_client(laptop.url, access=Access(token=TOKEN, directory=str(laptop.home / "another"))):

@@ -62,10 +62,13 @@ async def test_a_certificate_that_an_authority_vouches_for_is_not_pinned_but_mus
 
 async def test_who_spoke_tls_is_never_spoken_to_without(front, door, keep):
     await pair(front, door, keep)
+    before, secure = len(door.connections), door.url
+    door.certificate = None  # as somebody in its place would have it, who only has to wait for a missing s
     with pytest.raises(CannotConnect) as refused:
-        async with open_client(door.url.replace("wss:", "ws:"), access=shown(keep)):
+        async with open_client(secure.replace("wss:", "ws:"), access=shown(keep)):
             pass
     assert refused.value.kind == "tls-there"
+    assert len(door.connections) == before
 
 
 async def test_looking_at_a_certificate_sends_and_remembers_nothing(door, keep):

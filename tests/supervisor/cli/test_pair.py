@@ -57,7 +57,7 @@ def test_who_is_turned_away_is_told_so_and_who_waits_too_long_too(peergate: Shel
     thread = threading.Thread(target=person, daemon=True)
     thread.start()
     words = ("pair", far.url, "--token", TOKEN, "--fingerprint", fingerprint_of(far.door.certificate or Path()))
-    rejected = peergate(*words)
+    rejected = peergate(*words, "--timeout", "20")
     thread.join(10)
     assert rejected.code == 77
     assert "was turned away" in rejected.err

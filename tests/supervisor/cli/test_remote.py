@@ -83,9 +83,10 @@ def test_the_environment_names_a_system_for_commands_that_may_be_far_away_only(
     monkeypatch.setenv("PEERGATE_URL", far.url)
     assert peergate("health").code == 0
     assert peergate("version").code == 0
-    stopped = peergate("stop")
-    assert stopped.code == 69
-    assert "peergate is not running here" in stopped.err
+    for words in (("stop",), ("backup", str(peergate.home / "copy.db"))):
+        here = peergate(*words)
+        assert here.code == 69
+        assert "peergate is not running here" in here.err
     with FakeDoor(peergate.home / "other", {"health": lambda _: {"ok": False}}) as near:
         assert peergate("health", "--runtime-dir", str(near.path.parent), "--json").document == {"ok": False}
         monkeypatch.setenv("PEERGATE_SOCKET", str(near.path))  # inside an agent the kernel says who is calling
