@@ -3,6 +3,7 @@ who is who to it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -101,5 +102,9 @@ def _descendants(pid: int) -> Iterator[str]:
 
 def _named(system: Contained, words: str) -> list[int]:
     """The processes below PID 1 with these words on their command line."""
-    lines = {int(pid): Path(f"/proc/{pid}/cmdline") for pid in _descendants(system.init)}
-    return [pid for pid, line in lines.items() if words.encode() in line.read_bytes().replace(b"\0", b" ")]
+    found = []
+    for pid in _descendants(system.init):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            if words.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "):
+                found.append(int(pid))
+    return found
