@@ -169,9 +169,8 @@ def test_a_setup_code_pairs_with_nobody_asked(system: System, laptop: Laptop):
 
 
 def test_an_interrupted_wait_ends_without_a_traceback(system: System, laptop: Laptop):
-    pairing = laptop.start(
-        "pair", "--fingerprint", laptop.fingerprint, "--scope", "operator.read", PEERGATE_TOKEN=TOKEN
-    )
+    there = ("pair", "--fingerprint", laptop.fingerprint, "--scope")
+    pairing = laptop.start(*there, "operator.read", PEERGATE_TOKEN=TOKEN)
     eventually(lambda: system.call("device.pair.list")["pending"], 20)
     assert system.cli("devices", "approve", "--latest").returncode == 0
     assert pairing.wait(60) == 0
