@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from agentproc.runtimes.base import Runtime
+from agentproc.runtimes.scheduled import scheduled_command
 from agentproc.turn import EndedBy, Outcome, Turn
 from agentproc.uplink import Open, Uplink
 from gateway.client import CallFailed, Client
@@ -43,9 +44,9 @@ class Duty:
 
     @property
     def once(self) -> bool:
-        """Whether the process ends with its run, as a sub-agent's does."""
+        """Whether the process ends with its run, as that of a sub-agent and of a single run of a cron job does."""
         key = parse_key(self.session)
-        return key is not None and key.kind == "subagent"
+        return key is not None and key.kind in ("subagent", "cron")
 
 
 class Worker:
@@ -99,7 +100,7 @@ class Worker:
     async def _carry_out(self, assignment: Assignment) -> None:
         turn = self._turn = Turn(self._uplink, self._duty.agent, self._duty.session, assignment)
         try:
-            outcome = await turn.carry_out(self._runtime)
+            outcome = await turn.carry_out(scheduled_command(assignment.provenance) or self._runtime)
             if outcome is not None and turn.ended_by is not EndedBy.ABANDONED:
                 await self._finish(turn, outcome)
         finally:

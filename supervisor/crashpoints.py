@@ -24,6 +24,12 @@ POINTS = (
     "gateway.announce.after",
     "gateway.lease.after",
     "gateway.spawn.before",
+    "gateway.cron.fire.before",
+    "gateway.cron.fire.after",
+    "gateway.cron.end.before",
+    "gateway.cron.end.after",
+    "gateway.cron.call.before",
+    "gateway.cron.call.after",
     "worker.emit.before",
     "worker.emit.after",
     "worker.call.before",
@@ -42,7 +48,8 @@ POINTS = (
     "zygote.handover.after",
 )
 """The first word is the process that passes it. `gateway.commit.*` are the writer thread's, around COMMIT;
-`gateway.announce.*` stand inside such a transaction; `zygote.fork.between` and `zygote.handover.*` are the intermediate
+`gateway.announce.*` and `gateway.cron.*` stand inside such a transaction (cron obeys a slot, notes a run's end, notes a
+call to an address outside); `zygote.fork.between` and `zygote.handover.*` are the intermediate
 process's."""
 
 DIE, STOP, DELAY = 1, 2, 3

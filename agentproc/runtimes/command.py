@@ -66,7 +66,7 @@ class CommandRuntime:
         if failure is not None:
             raise failure
         if code:
-            raise TurnFailed(_ended_badly(self.argv[0], code, program.tail or reply or ""))
+            raise TurnFailed(ended_badly(self.argv[0], code, program.tail or reply or ""))
         return reply
 
     async def _converse(self, ctx: Context, program: Program) -> tuple[str | None, int]:
@@ -107,7 +107,8 @@ async def feed(program: Program, data: bytes) -> None:
         await trio.aclose_forcefully(program.stdin)
 
 
-def _ended_badly(name: str, code: int, last_words: str) -> str:
+def ended_badly(name: str, code: int, last_words: str) -> str:
+    """How a program ended, in words that show the last of its own."""
     how = f"exited with code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
     if code == -signal.SIGXCPU:
         how += " (limits.cpuSeconds)"

@@ -10,7 +10,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
     place: frozenset(names.split())
     for place, names in {
         "": """meta env wizard diagnostics telemetry update browser desktop ui secrets auth models nodeHost bindings
-            broadcast media attachments messages tts audio commands approvals cron transcripts hooks web channels
+            broadcast media attachments messages tts audio commands approvals transcripts hooks web channels
             discovery talk memory mcp skills plugins surfaces security proxy acp accessGroups cloudWorkers
             worktreeRoot canvasHost""",
         "gateway": """publicOrigin allowRealIpFallback tailscale remote reload terminal nodes tools http
@@ -44,6 +44,8 @@ KNOWN: Mapping[str, frozenset[str]] = {
             writeLock""",
         "session.maintenance": """maxDiskBytes highWaterBytes resetArchiveRetention preserveRecent
             archiveDashboardAfter coldStorage rotateBytes pruneDays""",
+        "cron": "triggers maxConcurrentRuns store runLog retry",
+        "cron.failureAlert": "channel accountId",
         "logging": "consoleLevel consoleStyle redactSensitive redactPatterns",
     }.items()
 }

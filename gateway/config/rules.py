@@ -33,6 +33,7 @@ def rule_problems(written: Settings, settings: Settings) -> Iterator[Problem]:
     yield from _operator_problems(settings)
     yield from _foreign_problems(settings)
     yield from _range_problems(settings)
+    yield from _cron_problems(settings)
 
 
 def _address_problems(gateway: Gateway) -> Iterator[Problem]:
@@ -143,6 +144,20 @@ def _foreign_problems(settings: Settings) -> Iterator[Problem]:
         elif uids and uid in uids.members:
             hint = "an agent would count as a foreign operator"
             yield Problem(path, f"uid {uid}", "a uid outside supervisor.uids", hint)
+
+
+def _cron_problems(settings: Settings) -> Iterator[Problem]:
+    cron = settings.cron
+    if cron.session_retention is True:
+        yield Problem("cron.sessionRetention", "true", "a time such as 24h, or false")
+    if cron.failure_alert.enabled and cron.failure_alert.mode == "webhook" and not cron.failure_alert.to:
+        yield Problem("cron.failureAlert.to", "nothing", "an address, for mode webhook")
+    for name, job in cron.jobs.items():
+        agent = (job.agent_id or settings.default_agent).strip().lower()
+        if agent not in settings.agents.entries:
+            known = ", ".join(sorted(settings.agents.entries))
+            path = f"cron.jobs.{name}.agentId"
+            yield Problem(path, shown(agent, path), f"one of {known}", did_you_mean(agent, settings.agents.entries))
 
 
 def _range_problems(settings: Settings) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeVar
 from msgspec import Meta, structs
 
 from gateway.config.agent_settings import Agent, Agents, Limits, Subagents, builtin_agents
+from gateway.config.cron_settings import CronSettings
 from gateway.config.gateway_settings import Gateway
 from gateway.config.section import FilePath, Positive, Section, Text
 
@@ -149,6 +150,7 @@ class Settings(Section, frozen=True):
     agents: Agents = Agents()
     tools: Tools = Tools()
     session: Session = Session()
+    cron: CronSettings = CronSettings()
     supervisor: Supervisor = Supervisor()
     logging: Logging = Logging()
 

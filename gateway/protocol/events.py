@@ -12,6 +12,8 @@ each was told. `tick` {ts}. `shutdown` {reason, restartExpectedMs?}.
 `process` {kind, pid, start, agentId, sessionKey, state: spawned|connected|exited, exit?}. `run.deadline` {runId,
 sessionKey, agentId, deadlineMs, secondsLeft, ts}: a run's time is nearly over. `notice` {level, code, message,
 agentId?, sessionKey?, runId?, fix?}: something an operator should know.
+`cron` {jobId, action: added|updated|removed|started|finished, job?, runId?, slotMs?, status?, ...}: a job has changed,
+or one of its runs.
 `device.pair.requested` (a pending request), `device.pair.resolved` {requestId, deviceId, decision, ts},
 `device.pair.changed` {deviceId, change, ts}.
 
@@ -42,6 +44,7 @@ EVENT_SCOPES: dict[str, str] = {
     "run.deadline": scopes.READ,
     "notice": scopes.READ,
     "chat": scopes.READ,
+    "cron": scopes.READ,
     "session.tool": scopes.READ,
     "presence": scopes.READ,
     "device.pair.requested": scopes.PAIRING,

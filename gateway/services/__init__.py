@@ -14,6 +14,7 @@ import trio
 
 from gateway.config.settings import Settings
 from gateway.protocol.errors import Refusal
+from gateway.services.cron import Cron
 from gateway.services.engine import Engine
 from gateway.services.health import HealthBook
 from gateway.services.housekeeping import keep_house
@@ -54,6 +55,7 @@ class Services:
     idempotency: Idempotency
     refusals: Refusals
     pairing: Pairing
+    cron: Cron
     hub: Publisher
     supervisor: Supervisor
     clock: Callable[[], float]
@@ -72,6 +74,7 @@ class Services:
         self.settings = settings
         self.engine.settings = settings
         self.engine.pump()
+        self.cron.reload()
 
     def drain(self, reason: str) -> None:
         """Accept no new work and start none; runs in progress go on."""
@@ -110,7 +113,9 @@ async def open_services(
             nursery.start_soon(_fail_when_broken, database)
             nursery.start_soon(engine.timers.serve)
             pairing = Pairing(database, hub, clock)
-            nursery.start_soon(keep_house, engine, pairing.clean)
+            runs = Runs(engine)
+            cron = Cron(engine, runs, hub)
+            nursery.start_soon(keep_house, engine, pairing.clean, cron.clean)
             info = Info(generation, database.epoch, clock(), VERSION)
             board = engine.board
             sessions = Sessions(database, clock, lambda key: board.current(key) is not None, board.busy)
@@ -118,14 +123,15 @@ async def open_services(
             health = HealthBook(engine, info, counters)
             nursery.start_soon(_tell_health, hub, health)
             services = Services(
-                settings, database, sessions, Runs(engine), Leases(engine), Mailbox(engine), engine.workers,
-                Idempotency(database, clock), Refusals(database, clock), pairing, hub, link, clock, info, engine,
+                settings, database, sessions, runs, Leases(engine), Mailbox(engine), engine.workers,
+                Idempotency(database, clock), Refusals(database, clock), pairing, cron, hub, link, clock, info, engine,
                 SessionEdits(engine), health, Attendance(hub, clock, engine.timers), Identity(state_dir), counters,
             )  # fmt: skip
             try:
                 await recover(engine, live_rows, list(quarantined))
             except Refusal as refusal:
                 raise Unwilling(refusal.shape.message) from refusal
+            nursery.start_soon(cron.serve)
             yield services
             nursery.cancel_scope.cancel()
 

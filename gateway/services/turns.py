@@ -16,7 +16,8 @@ from gateway.services.admission import owner_of
 from gateway.services.changes import Change, Leased, Outcome, Said, SessionChanged, Steered
 from gateway.services.overtime import timeout_of, warn_at
 from gateway.services.run_state import HELD, Event, next_state
-from gateway.store import mailbox, runs, sessions
+from gateway.store import cron, mailbox, runs, sessions
+from gateway.store.mailbox import MailRecord
 from gateway.store.runs import RunEvent, RunRecord
 
 MAX_EVENTS_PER_RUN = 100_000
@@ -57,7 +58,8 @@ def lease(
     changes: list[Change] = [Leased(run)]
     mail = mailbox.of_run(db, run_id)
     if run.attempt == 1 and mail is not None:
-        said = sessions.add_message(db, run.session, now, "user", mail.text, run.id, mail.provenance)
+        cron.hand_words(db, run.session, run.id)  # what waited for this session's next run
+        said = sessions.add_message(db, run.session, now, "user", _words(db, mail), run.id, mail.provenance)
         changes += [Said(said)] if said else []
     sessions.update(db, run.session, status="running", updated_at=now, last_run=run.id)
     changes.append(SessionChanged(run.session, "run"))
@@ -77,7 +79,7 @@ def _assignment(db: sqlite3.Connection, run: RunRecord, *, resumed: bool) -> Ass
     return Assignment(
         run_id=run.id,
         attempt=run.attempt,
-        message=mail.text,
+        message=_words(db, mail),
         provenance=mail.provenance,
         steered=tuple(Mail(one.id, one.text, one.provenance) for one in mailbox.taken_by(db, run.id)),
         state=sessions.get_state(db, run.session),
@@ -85,6 +87,12 @@ def _assignment(db: sqlite3.Connection, run: RunRecord, *, resumed: bool) -> Ass
         warn_ms=_told(warn_at(started, deadline)) if started is not None and deadline is not None else None,
         resumed=resumed,
     )
+
+
+def _words(db: sqlite3.Connection, mail: MailRecord) -> str:
+    """A run's message, behind what waited for its session to have a run."""
+    waited = [f"System: {text}" for text in cron.words_of(db, mail.run)]
+    return "\n\n".join([*waited, mail.text])
 
 
 def _told(at_ms: float) -> int:

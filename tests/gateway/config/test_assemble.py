@@ -66,8 +66,8 @@ def test_a_variables_text_in_the_environment_layer_is_taken_literally():
 
 
 def test_an_unserved_key_in_a_layer_is_warned_about_too():
-    layer = Layer(("cron", "enabled"), True, "environment")
-    assert assemble({}, [layer], environ={})[1] == ["cron: known to OpenClaw, not served here; ignored"]
+    layer = Layer(("hooks", "enabled"), True, "environment")
+    assert assemble({}, [layer], environ={})[1] == ["hooks: known to OpenClaw, not served here; ignored"]
 
 
 WORDS = """agents list entries defaults agentDefaults subagents spawnTimeoutMs id logging maxFileBytes maxBytes gateway

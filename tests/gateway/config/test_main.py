@@ -26,13 +26,13 @@ def test_a_variable_that_is_not_utf_8_is_a_problem_and_not_a_traceback(tmp_path)
 
 def test_a_file_flags_and_environment_become_one_document(tmp_path):
     file = tmp_path / "peergate.toml"
-    file.write_text("[gateway]\nbind = 'loopback'\nport = 1\n[cron]\nenabled = true\n[agents.entries.a]\n")
+    file.write_text("[gateway]\nbind = 'loopback'\nport = 1\n[hooks]\nenabled = true\n[agents.entries.a]\n")
     answer = run(tmp_path, "--config", str(file), "--set", "gateway.port=4000", PEERGATE_LOG_LEVEL="debug")
     assert (answer.returncode, answer.stderr) == (0, b"")
     document = json.loads(answer.stdout)
     assert list(document) == ["source", "warnings", "supervisor", "settings"]
     assert document["source"] == str(file)
-    assert document["warnings"] == ["cron: known to OpenClaw, not served here; ignored"]
+    assert document["warnings"] == ["hooks: known to OpenClaw, not served here; ignored"]
     assert document["supervisor"]["logging"]["level"] == "debug"
     assert list(document["supervisor"]["agents"]) == ["a"]
     assert settings_from_resolved(answer.stdout).gateway.port == 4000

@@ -70,13 +70,13 @@ def test_30740_a_fingerprint_that_is_a_placeholder_is_only_warned_about(tmp_path
     assert "gateway.tls.fingerprint" in warnings[0]
 
 
-def test_55067_channels_models_and_cron_are_named_and_do_not_stop_the_start(tmp_path):
+def test_55067_channels_and_models_are_named_and_do_not_stop_the_start(tmp_path):
     settings, warnings = loaded(tmp_path, WRITTEN_55067, GATEWAY_TOKEN="t0ken")
     assert settings.gateway.auth.token == "t0ken"
     assert settings.workspace_of("main") == "/home/node/.openclaw/workspace"
     assert settings.workspace_of("scout") == "/home/node/.openclaw/workspace-scout"
     named = [warning.partition(":")[0] for warning in warnings]
-    assert named == ["gateway.remote", "channels", "models", "cron", "agents.defaults.model"]
+    assert named == ["gateway.remote", "channels", "models", "agents.defaults.model"]
 
 
 def test_29186_the_spawn_timeout_is_found_where_it_was_written_then(tmp_path):

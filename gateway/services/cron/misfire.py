@@ -1,0 +1,91 @@
+"""What to do about a job that has come due, however late that is. Pure.
+
+Owns the policies for slots that went by while nobody was there (a stop, a suspend, a clock put forward): run-once runs
+the newest of them and counts the others; skip leaves all out that are late; catch-up runs them one after the other,
+oldest first, at most the newest `cap`. Whatever the policy, time goes on: after a decision the next slot is later than
+the one decided about, so nothing can loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.protocol.cron import Misfire, Overlap
+from gateway.services.cron.overlap import Verdict, judge_overlap
+from gateway.services.cron.schedule import Timetable, count_slots, newest_slots
+
+GRACE_MS = 60_000
+"""A slot counts as late when it is later than this: the clock is looked at at least so often."""
+MAX_COUNTED = 1000
+"""Left out slots are counted up to this."""
+
+
+class Retry(msgspec.Struct, frozen=True, rename="camel"):
+    """A slot whose run failed, to be tried again at `at`."""
+
+    slot: int
+    at: int
+    attempt: int
+
+
+class Plan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What is to come for a job. `slot`: the first one nobody has decided about. `notBefore`: the end of a back-off."""
+
+    slot: int | None = None
+    not_before: int = 0
+    retry: Retry | None = None
+
+    def due(self, offset: int) -> int | None:
+        """When the job wants attention; `offset` is its stagger."""
+        natural = None if self.slot is None else max(self.slot + offset, self.not_before)
+        again = self.retry.at if self.retry else None
+        return min((at for at in (natural, again) if at is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a job wants slots to be dealt with. `once`: it has a single slot, which is never left out."""
+
+    misfire: Misfire = "run-once"
+    cap: int = 10
+    overlap: Overlap = "skip"
+    once: bool = False
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """About one slot: run it, leave it out (`why`), or wait until a run of the job has ended. `missed`: slots before it
+    that are left out with it. `plan`: what is to come after that."""
+
+    verdict: Verdict
+    slot: int
+    plan: Plan
+    missed: int = 0
+    attempt: int = 1
+    why: str = ""
+
+
+def decide(plan: Plan, table: Timetable, rules: Rules, running: int, now: int) -> Decision | None:
+    """What to do now; None when nothing is due."""
+    if plan.retry is not None and plan.retry.at <= now:
+        again = plan.retry
+        verdict = Verdict.WAIT if running else Verdict.FIRE
+        return Decision(verdict, again.slot, Plan(plan.slot, plan.not_before), attempt=again.attempt)
+    if plan.slot is None or max(plan.slot + rules.offset, plan.not_before) > now:
+        return None
+    horizon = max(now - rules.offset, plan.slot)
+    caught = rules.misfire == "catch-up" and not rules.once
+    found = newest_slots(table, plan.slot - 1, horizon, rules.cap if caught else 1)
+    # Rules of a time zone may have changed since the slot was found: it is run all the same, once.
+    chosen = (found[0] if caught else found[-1]) if found else plan.slot
+    missed = count_slots(table, plan.slot - 1, chosen - 1, MAX_COUNTED)
+    following = table.after(chosen if caught else horizon)
+    late = now - chosen - rules.offset > GRACE_MS
+    after = Plan(following, 0, None)
+    if late and rules.misfire == "skip" and not rules.once and not plan.not_before:
+        return Decision(Verdict.SKIP, chosen, after, missed, why="missed")
+    verdict = judge_overlap(rules.overlap, running, must_run=rules.once or (caught and (late or len(found) > 1)))
+    why = "already-running" if verdict is Verdict.SKIP else ""
+    return Decision(verdict, chosen, after, missed, why=why)

@@ -1,0 +1,275 @@
+"""The transactions of cron: a slot is obeyed, a run's end is noted, a call is settled.
+
+Owns exactly-once: a slot, the message that is its run, and what is to come are written together or not at all; so are
+the end of a run, its line of the log, what is told of it, and the job's state. A step reads what it changes; what was
+decided about an older state of a job is not done (`stale`)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.config.settings import Settings
+from gateway.protocol.cron import RunEntry
+from gateway.protocol.errors import Refusal
+from gateway.services.admission import accept_all
+from gateway.services.changes import Change
+from gateway.services.cron.book import Kept, kept_of, row_of, told
+from gateway.services.cron.deliveries import MAX_WORDS_WAITING, send, tell_owner
+from gateway.services.cron.job import offset_of
+from gateway.services.cron.message import (
+    Occasion,
+    alerts_of,
+    message_of,
+    run_id_of,
+    session_of,
+    waits_for_company,
+)
+from gateway.services.cron.misfire import Decision
+from gateway.services.cron.outcome import Result, Settled, reason_of, settle
+from gateway.services.cron.overlap import Verdict
+from gateway.services.run_state import State
+from gateway.services.work import ChildLimit, NewMessage
+from gateway.store import cron, runs, sessions
+from gateway.store.cron import CallRow, RunRow
+from gateway.store.runs import RunRecord
+from supervisor.crashpoints import crashpoint
+
+MAX_SUMMARY_CHARS = 2000
+_ERRORS = {State.TIMED_OUT: "timeout", State.ABORTED: None, State.INTERRUPTED: None}
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """Something to be done for a job: what was decided about a slot (`decision`), or a run somebody asked for."""
+
+    kept: Kept
+    version: int
+    now: int
+    settings: Settings
+    decision: Decision | None = None
+
+    @property
+    def occasion(self) -> Occasion:
+        if self.decision is None:
+            return Occasion(self.now, 1, scheduled=False)
+        return Occasion(self.decision.slot, self.decision.attempt)
+
+
+@dataclass(slots=True)
+class Done:
+    """What a step did. `kept`: the job as it is now, None when it is gone or nothing was done. `entry`: the line of the
+    log that was written; `started`: the run that goes on. `settled` says what its end meant."""
+
+    kept: Kept | None = None
+    version: int = 0
+    stale: bool = False
+    gone: str | None = None
+    started: str | None = None
+    entry: RunEntry | None = None
+    settled: Settled | None = None
+    changes: list[Change] = field(default_factory=list)
+
+
+def fire_all(db: sqlite3.Connection, items: Sequence[Firing]) -> list[Done]:
+    """Obey slots, each as if it came alone; messages are accepted together."""
+    crashpoint("gateway.cron.fire.before")
+    done: list[Done] = []
+    to_accept: list[tuple[int, NewMessage]] = []
+    seen: set[str] = set()
+    for item in items:
+        job_id = item.kept.job.id
+        if job_id in seen or cron.version_of(db, job_id) != item.version:
+            done.append(Done(stale=True))
+            continue
+        seen.add(job_id)
+        at_once = _begin(db, item)
+        done.append(at_once or Done())
+        if at_once is None:
+            to_accept.append((len(done) - 1, message_of(item.kept.job, item.occasion, item.settings)))
+    accepted = accept_all(db, [(message, float(items[index].now)) for index, message in to_accept])
+    for (index, message), outcome in zip(to_accept, accepted, strict=True):
+        item = items[index]
+        if isinstance(outcome, Refusal | ChildLimit):
+            done[index] = _refused(db, item, outcome)
+        else:
+            done[index] = _started(db, item, message)
+            done[index].changes = outcome.changes
+    crashpoint("gateway.cron.fire.after")
+    return done
+
+
+def _begin(db: sqlite3.Connection, item: Firing) -> Done | None:
+    """The slot is taken. What needs no run is done at once; None for what does."""
+    decision, kept, now = item.decision, item.kept, item.now
+    if decision is not None and decision.attempt == 1 and not cron.take_slot(db, kept.job.id, decision.slot):
+        return _write(db, replace(kept, plan=decision.plan), item.version)  # it was obeyed before: time goes on
+    if decision is not None and decision.verdict is Verdict.SKIP:
+        return _ended_at_once(db, item, "skipped", decision.why)
+    if not waits_for_company(kept.job):
+        return None
+    session = session_of(kept.job, item.occasion, item.settings.default_agent)
+    if cron.count_words(db, session) >= MAX_WORDS_WAITING:
+        return _ended_at_once(db, item, "error", f"{MAX_WORDS_WAITING} events wait for the session {session} already")
+    cron.add_words(db, session, getattr(kept.job.payload, "text", ""), now)
+    return _ended_at_once(db, item, "ok", None)
+
+
+def _ended_at_once(db: sqlite3.Connection, item: Firing, status: str, error: str | None) -> Done:
+    decision = item.decision
+    kept = item.kept if decision is None else replace(item.kept, plan=decision.plan)
+    entry = _entry(item, status=status, error=error, run_at_ms=item.now, duration_ms=0)
+    return _settle(db, kept, item.version, entry, None, item.settings, item.now)
+
+
+def _refused(db: sqlite3.Connection, item: Firing, why: Refusal | ChildLimit) -> Done:
+    return _ended_at_once(db, item, "error", str(why))
+
+
+def _started(db: sqlite3.Connection, item: Firing, message: NewMessage) -> Done:
+    job, now = item.kept.job, item.now
+    entry = _entry(item, run_at_ms=now, session_key=message.session_key)
+    cron.put_run(db, _row(entry, None))
+    plan = item.decision.plan if item.decision is not None else item.kept.plan
+    kept = replace(item.kept, job=replace(job, state=replace(job.state, running_at_ms=now)), plan=plan)
+    done = _write(db, kept, item.version)
+    done.started, done.entry = message.run_id, entry
+    return done
+
+
+def _entry(item: Firing, **fields: object) -> RunEntry:
+    job, occasion, decision = item.kept.job, item.occasion, item.decision
+    entry = RunEntry(
+        ts=item.now, job_id=job.id, slot_ms=occasion.slot, job_name=job.name, run_id=run_id_of(job, occasion),
+        attempt=occasion.attempt, trigger="schedule" if occasion.scheduled else "manual",
+        missed=decision.missed if decision is not None else 0,
+    )  # fmt: skip
+    return replace(entry, **fields)
+
+
+def _row(entry: RunEntry, ended_at: int | None) -> RunRow:
+    scheduled = int(entry.trigger == "schedule")
+    return RunRow(
+        entry.run_id or "", entry.job_id, entry.slot_ms, entry.attempt, scheduled, entry.session_key, entry.status,
+        entry.delivery_status, ended_at, msgspec.json.encode(entry).decode(),
+    )  # fmt: skip
+
+
+def _write(db: sqlite3.Connection, kept: Kept, version: int) -> Done:
+    kept = told(kept, offset_of(kept.job))
+    cron.put_job(db, row_of(kept, version + 1))
+    return Done(kept, version + 1)
+
+
+# --- the end of a run -------------------------------------------------------------------------------------------------
+
+
+def note_end(db: sqlite3.Connection, run_id: str, settings: Settings, now: int) -> Done | None:
+    """Note that a run of a job has ended; None when that is noted, or it goes on."""
+    crashpoint("gateway.cron.end.before")
+    row, run = cron.get_run(db, run_id), runs.get(db, run_id)
+    if row is None or row.ended_at is not None or (run is not None and run.ended_at is None):
+        return None
+    entry, again = _as_it_ended(db, msgspec.json.decode(row.entry, type=RunEntry), run, now)
+    job_row = cron.get_job(db, row.job)
+    if job_row is None:  # removed meanwhile: what it came to is kept, and told to nobody
+        cron.put_run(db, _row(replace(entry, delivery_status="not-requested"), now))
+        return Done(gone=row.job, entry=entry)
+    text = run.text if run is not None else None
+    done = _settle(db, kept_of(job_row), job_row.version, entry, text, settings, now, again=again)
+    crashpoint("gateway.cron.end.after")
+    return done
+
+
+def _as_it_ended(
+    db: sqlite3.Connection, entry: RunEntry, run: RunRecord | None, now: int
+) -> tuple[RunEntry, bool]:  # fmt: skip
+    """The line of the log, and whether the run may be tried again."""
+    if run is None:
+        return replace(entry, ts=now, status="error", error="its run is gone from the database"), False
+    session = sessions.get(db, run.session)
+    ended, began = round(run.ended_at or now), round(run.started_at or run.created_at)
+    state = State(run.state)
+    error = None if state == State.DONE else run.error or str(state)
+    entry = replace(
+        entry, ts=max(ended, entry.ts), status="ok" if state == State.DONE else "error", error=error, run_at_ms=began,
+        duration_ms=max(0, ended - began), summary=run.text[:MAX_SUMMARY_CHARS] if run.text else None,
+        session_id=session.session_id if session else None,
+        error_reason=None if error is None else _ERRORS.get(state, reason_of(error)),
+    )  # fmt: skip
+    return entry, state in (State.FAILED, State.TIMED_OUT)
+
+
+def _settle(
+    db: sqlite3.Connection, kept: Kept, version: int, entry: RunEntry, text: str | None, settings: Settings, now: int,
+    *, again: bool = True,
+) -> Done:  # fmt: skip
+    """Write what the end of a run means: log, state, what is told."""
+    job, alerts = kept.job, alerts_of(kept.job, settings)
+    entry = replace(entry, error_reason=entry.error_reason or reason_of(entry.error))
+    entry = replace(entry, completion_status="succeeded" if entry.status == "ok" else "failed")
+    result = Result(
+        entry.status or "error", entry.slot_ms, entry.attempt, entry.run_at_ms or now, now, entry.error,
+        entry.error_reason, entry.trigger == "schedule", again,
+    )  # fmt: skip
+    settled = settle(job, kept.plan, result, offset_of(job), alerts)
+    entry, changes = send(db, settled.job, entry, text, alerts if settled.alert else None, settings, now)
+    state = settled.job.state
+    if entry.status == "error" and result.status == "ok":
+        state = replace(state, last_run_status="error", last_status="error", last_error=entry.error)
+    state = replace(
+        state, running_at_ms=None, last_delivered=entry.delivered,
+        last_delivery_status=entry.delivery_status, last_delivery_error=entry.delivery_error,
+        delivery_suppression_reason=entry.delivery_suppression_reason,
+    )  # fmt: skip
+    kept = told(replace(kept, job=replace(settled.job, state=state), plan=settled.plan), offset_of(job))
+    entry = replace(entry, next_run_at_ms=None if settled.gone else kept.job.state.next_run_at_ms)
+    cron.put_run(db, _row(entry, max(now, 0)))
+    if settled.disabled is not None:
+        tell_owner(db, job, settled.disabled, settings, now)
+    if settled.gone:
+        cron.remove_job(db, job.id)
+        return Done(gone=job.id, entry=entry, settled=settled, changes=changes)
+    done = _write(db, kept, version)
+    done.entry, done.settled, done.changes = entry, settled, changes
+    return done
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+def note_call(db: sqlite3.Connection, call: CallRow, error: str | None, now: int) -> Done | None:
+    """A call was made (`error` None), or given up. Where it is the delivery of a run, that is noted there; None where
+    it is not."""
+    crashpoint("gateway.cron.call.before")
+    cron.drop_call(db, call.id)
+    row = cron.get_run(db, call.settles) if call.settles else None
+    if row is None:
+        return None
+    entry, job_row = msgspec.json.decode(row.entry, type=RunEntry), cron.get_job(db, row.job)
+    status = "delivered" if error is None else "not-delivered"
+    entry = replace(entry, delivered=error is None, delivery_status=status, delivery_error=error)
+    kept = kept_of(job_row) if job_row is not None else None
+    best_effort = kept is not None and kept.job.delivery is not None and bool(kept.job.delivery.best_effort)
+    failed = error is not None and not best_effort and entry.status == "ok"
+    if failed:
+        why = f"not delivered: {error}"
+        entry = replace(entry, status="error", error=why, error_reason=reason_of(why), completion_status="unknown")
+    cron.put_run(db, _row(entry, row.ended_at))
+    if kept is None or job_row is None:
+        return Done(gone=row.job, entry=entry)
+    state = replace(
+        kept.job.state, last_delivered=entry.delivered, last_delivery_status=status, last_delivery_error=error
+    )
+    if failed:
+        errors = kept.job.state.consecutive_errors + 1
+        state = replace(state, last_run_status="error", last_status="error", last_error=entry.error,
+                        consecutive_errors=errors)  # fmt: skip
+    done = _write(db, replace(kept, job=replace(kept.job, state=state)), job_row.version)
+    done.entry = entry
+    crashpoint("gateway.cron.call.after")
+    return done
