@@ -117,9 +117,20 @@ class OuterGreeting:
                 connection.end(CloseReason.BAD_FRAME, CLOSED)
                 return None
         if connection.reason is None:
-            reason = CloseReason.OURS if self._arrival.first.kind == "ours" else CloseReason.HELLO_TIMEOUT
-            connection.end(reason, "no connect in time")
+            self._give_up(connection)
         return None
+
+    def _give_up(self, connection: Connection) -> None:
+        """It said nothing. One that nothing would have let in is written down like one that asked."""
+        first = self._arrival.first
+        if first.kind != "ours":
+            return connection.end(CloseReason.HELLO_TIMEOUT, "no connect in time")
+        self._detail = f"{first.agent} {first.session} {first.detail}"
+        about = {"message": "no connect in time", "detail": self._detail}
+        self._desk.pairing.audit.note(
+            "connect.refused", rule="descent", address=self._address, conn=connection.id, detail=about
+        )
+        connection.end(CloseReason.OURS, "no connect in time")
 
     async def _read_ahead(self, connection: Connection) -> None:
         """Take what the peer sends before it has been answered; it is handled when it has been let in."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentproc.context import Context
+    from gateway.client.device_key import DeviceKey
 
 ME = str(Path(__file__).resolve())
 PROGRAM = [sys.executable, "-I", ME]
@@ -27,17 +28,15 @@ WORKER: dict[str, Any] = {"runtime": {"type": "python", "entry": "remote:turn", 
 SECONDS = 20.0
 SCOPES = ["operator.read", "operator.write"]
 CLIENT = {"id": "cli", "version": "1", "platform": "linux", "mode": "cli"}
-MPTCP = 262
-"""IPPROTO_MPTCP, which socket(2) takes since Linux 5.6: the TCP connection then belongs to a socket of another kind."""
+MPTCP = 262  # IPPROTO_MPTCP (Linux 5.6): the TCP connection then belongs to a socket of another kind
 
 
 class Hung(Exception):
     """The other end closed; `code` and `text` are those of its Close frame, if it sent one."""
 
     def __init__(self, code: int | None = None, text: str = "") -> None:
-        super().__init__(f"closed: {code} {text}")
-        self.code = code
-        self.text = text
+        super().__init__(code, text)
+        self.code, self.text = code, text
 
 
 class Remote:
@@ -45,13 +44,11 @@ class Remote:
 
     def __init__(self, sock: socket.socket, request: bytes, *, tls: bool = False) -> None:
         sock.settimeout(SECONDS)
-        self.sock = sock
-        self._data = b""
-        self._last = 1
+        self.sock, self._data, self._last = sock, b"", 1
         try:
             self.sock = secured(sock) if tls else sock
             self.sock.sendall(request)
-            self.head = self._until(b"\r\n\r\n").decode("latin-1")
+            self.head = self._head()
             self.status = int(self.head.split()[1])
             self.body = b"" if self.status == 101 else self._body(self.head)
         except BaseException:
@@ -94,10 +91,14 @@ class Remote:
             if frame["type"] == "res" and frame["id"] == id:
                 return frame
 
-    def greet(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Hear the challenge, say connect as `order` has it; the answer."""
+    def say_connect(self, order: dict[str, Any]) -> None:
+        """Hear the challenge, and say connect as `order` has it."""
         challenge = self.hear()["payload"]
         self.send({"type": "req", "id": "1", "method": "connect", "params": connect_params(order, challenge)})
+
+    def greet(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The same, and the answer."""
+        self.say_connect(order)
         return self.answer("1")
 
     def __enter__(self) -> Remote:
@@ -118,8 +119,8 @@ class Remote:
     # --- bytes --------------------------------------------------------------------------------------------------------
 
     def _body(self, head: str) -> bytes:
-        sizes = [line.split(":")[1] for line in head.lower().split("\r\n") if line.startswith("content-length:")]
-        return self._exactly(int(sizes[0])) if sizes else b""
+        _, _, size = head.lower().partition("content-length:")
+        return self._exactly(int(size.split()[0])) if size else b""
 
     def _exactly(self, size: int) -> bytes:
         while len(self._data) < size:
@@ -127,11 +128,11 @@ class Remote:
         taken, self._data = self._data[:size], self._data[size:]
         return taken
 
-    def _until(self, mark: bytes) -> bytes:
-        while mark not in self._data:
+    def _head(self) -> str:
+        while b"\r\n\r\n" not in self._data:
             self._data += self._more()
-        taken, _, self._data = self._data.partition(mark)
-        return taken
+        taken, _, self._data = self._data.partition(b"\r\n\r\n")
+        return taken.decode("latin-1")
 
     def _more(self) -> bytes:
         try:
@@ -165,14 +166,19 @@ def connect_params(order: dict[str, Any], challenge: dict[str, Any]) -> dict[str
     told: dict[str, Any] = {"minProtocol": 3, "maxProtocol": 4, "client": client, "role": role, "scopes": scopes}
     told |= {"auth": auth} if auth else {}
     if order.get("key"):
-        from gateway.client.device_key import device_key  # here, so that a client without a key starts at once
-
         token = next((auth[name] for name in ("token", "deviceToken", "bootstrapToken") if name in auth), "")
-        told["device"] = device_key(order["key"]).proof(
+        told["device"] = key_in(order["key"]).proof(
             client=client, role=role, scopes=scopes, token=token, nonce=challenge["nonce"],
             signed_at_ms=challenge["ts"],
         )  # fmt: skip
     return told
+
+
+def key_in(directory: str) -> DeviceKey:
+    """The key of a device. Its code is loaded when it is asked for: a client without a key starts at once."""
+    from gateway.client.device_key import device_key
+
+    return device_key(directory)
 
 
 def dial(order: dict[str, Any]) -> socket.socket:
@@ -206,6 +212,8 @@ def open_remote(order: dict[str, Any], sock: socket.socket | None = None) -> Rem
 
 def converse(order: dict[str, Any], sock: socket.socket | None = None) -> dict[str, Any]:
     """How far one client comes: {hello, answers}, {refused, close}, {http, body}, {closed} or {unreachable}."""
+    if order.get("key"):
+        key_in(order["key"])  # before anybody waits for us
     try:
         remote = open_remote(order, sock)
     except OSError as error:
@@ -238,7 +246,7 @@ async def turn(ctx: Context) -> str:
 
 
 def knock() -> None:
-    """Program: print how far each of the orders on standard input comes."""
+    """Program: print how far each of the orders comes."""
     print(json.dumps([converse(order) for order in json.loads(sys.stdin.read())]))
 
 
@@ -252,7 +260,7 @@ def daemon(*arguments: str) -> None:
         os._exit(0)
     while os.getppid() == middle:
         time.sleep(0.001)
-    main(*arguments)
+    PROGRAMS[arguments[0]](*arguments[1:])
     sys.stdout.flush()
 
 
@@ -268,16 +276,14 @@ def give(order: str, place: str) -> None:
 
 
 def hide(order: str) -> None:
-    """Program: come as far as one can with a connection that is in nobody's hands whenever one looks: it is on its way
-    from us to us. Print what was answered."""
+    """Program: print the answer to a connection that is in nobody's hands whenever one looks at it."""
     wanted = json.loads(order)
     sock, request = dial(wanted), upgrade(named(wanted))
     sock.sendall(request[:-1])
     time.sleep(0.1)
     sock.sendall(request[-1:])
     remote = Remote(_away(sock), b"")
-    challenge = remote.hear()["payload"]
-    remote.send({"type": "req", "id": "1", "method": "connect", "params": connect_params(wanted, challenge)})
+    remote.say_connect(wanted)
     remote.sock = _away(remote.sock)
     print(json.dumps(remote.answer("1")))
 
@@ -306,15 +312,8 @@ def take(order: str, place: str) -> None:
     print(json.dumps(converse(json.loads(order), socket.socket(fileno=fds[0]))))
 
 
-PROGRAMS: dict[str, Callable[..., None]] = {
-    "knock": knock, "daemon": daemon, "give": give, "take": take, "hide": hide,
-}  # fmt: skip
-
-
-def main(name: str, *arguments: str) -> None:
-    """Be one of the programs."""
-    PROGRAMS[name](*arguments)
+PROGRAMS: dict[str, Callable[..., None]] = {one.__name__: one for one in (knock, daemon, give, take, hide)}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    PROGRAMS[sys.argv[1]](*sys.argv[2:])

@@ -153,6 +153,17 @@ async def test_a_secret_that_was_changed_while_it_greeted_is_worth_nothing(front
     assert (await guest.knock(device))["error"]["details"]["authReason"] == "token_mismatch"
 
 
+async def test_one_of_ours_that_says_nothing_is_written_down_all_the_same(front, autojump_clock):
+    front.holds = [Held(1, "ours", uid=0, agent="main", session="agent:main:main", detail="pid 7 is a tool")]
+    guest = await front.guest()
+    assert (await guest.hear())["close"] == [1008, "no connect in time"]
+    assert await guest.hear() == {"close": None}
+    (line,) = await front.audit()
+    assert (line["event"], line["rule"], line["address"]) == ("connect.refused", "descent", AFAR)
+    assert "agent:main:main" in line["detail"]["detail"]
+    assert (front.refusals[-1].code, "agent:main:main" in front.refusals[-1].detail) == ("OURS", True)
+
+
 # --- failing ----------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +265,7 @@ async def test_hello_says_what_openclaws_clients_read(front):
     assert snapshot["health"]["defaultAgentId"] == "main"
     assert snapshot["sessionDefaults"] == {
         "defaultAgentId": "main", "mainKey": "main", "mainSessionKey": "agent:main:main", "scope": "per-sender",
+        "ownership": "sole", "selectionRequired": False,
     }  # fmt: skip
     assert not {"configPath", "stateDir", "authMode"} & set(snapshot)
 
