@@ -12,7 +12,7 @@ from gateway.protocol.calls import ROWS
 from gateway.protocol.calls.system import Connect
 from gateway.protocol.errors import CloseReason, ErrorCode, Refusal
 from gateway.protocol.events import EVENT_SCOPES
-from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request
+from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request, malformed_text
 from gateway.protocol.limits import (
     MAX_BUFFERED_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -42,7 +42,8 @@ def decode_connect(request: Request, codec: Codec = MSGPACK) -> Connect:
         connect: Connect = (row.decoder if codec is MSGPACK else row.json_decoder).decode(request.params)
     except MALFORMED as error:
         raise BadHello(
-            CloseReason.BAD_FRAME, Refusal(ErrorCode.INVALID_REQUEST, f"invalid connect params: {error}")
+            CloseReason.BAD_FRAME,
+            Refusal(ErrorCode.INVALID_REQUEST, f"invalid connect params: {malformed_text(error)}"),
         ) from None
     return connect
 

@@ -21,7 +21,7 @@ from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
 from gateway.protocol.calls.row import Row
 from gateway.protocol.errors import ErrorShape, Refusal, forbidden, invalid, unavailable
-from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request
+from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request, malformed_text
 from gateway.protocol.limits import MAX_IN_FLIGHT
 from supervisor.crashpoints import crashpoint
 
@@ -168,7 +168,7 @@ class Router:
         entry = self._entries.get(request.method)
         principal = peer.principal
         if entry is None or not _allowed(entry.row, principal):
-            raise self._denial(entry, principal, request.method)
+            raise self._denial(entry, peer, request.method)
         size = memoryview(request.params).nbytes
         if size > entry.row.max_bytes:
             raise invalid(f"{request.method}: parameters of {size} bytes, at most {entry.row.max_bytes} are allowed")
@@ -179,10 +179,14 @@ class Router:
         if entry.row.scope_for is not None and not principal.may(needed := entry.row.scope_for(params)):
             raise _missing(needed, [needed], principal)
 
-    def _denial(self, entry: _Entry | None, principal: Principal, method: str) -> Refusal:
+    def _denial(self, entry: _Entry | None, peer: Peer, method: str) -> Refusal:
+        principal = peer.principal
+        if method == "connect":
+            return invalid("connect is only valid as the first request")
         if entry is None and principal.may(scopes.ADMIN):
             near = difflib.get_close_matches(method, self._entries, n=3)
-            hint = f" (nearest: {', '.join(near)})" if near else ""
+            # OpenClaw's clients compare this text as a whole, to do without what a gateway does not have.
+            hint = f" (nearest: {', '.join(near)})" if near and peer.codec is MSGPACK else ""
             return invalid(f"unknown method: {method[:128]}{hint}")
         # An unknown method answers as one nobody but an administrator may call, so that names cannot be probed.
         needed = entry.row.scope if entry else scopes.ADMIN
@@ -236,7 +240,7 @@ def _decode(row: Row, request: Request, codec: Codec) -> Any:
     try:
         return (row.decoder if codec is MSGPACK else row.json_decoder).decode(request.params)
     except MALFORMED as error:
-        raise invalid(f"invalid {row.name} params: {error}") from None
+        raise invalid(f"invalid {row.name} params: {malformed_text(error)}") from None
 
 
 def _reserve(peer: Peer, id: str) -> None:

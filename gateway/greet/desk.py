@@ -14,6 +14,7 @@ from gateway.auth.proxies import Headers
 from gateway.auth.ratelimit import RateLimiter
 from gateway.greet.policy import OuterPolicy
 from gateway.house import House
+from gateway.protocol.calls.system import Health, Heartbeat, SessionsHealth
 from gateway.protocol.keys import main_key
 from gateway.protocol.scopes import ADMIN, READ
 from gateway.services import Services
@@ -59,6 +60,27 @@ class Arrival:
     headers: Headers = field(default=(), repr=False)
 
 
+def told_health(health: Health) -> dict[str, Any]:
+    """The health as OpenClaw's schema of hello-ok has it, which is closed: `health` tells more. It knows no `ok` but
+    true."""
+
+    def busy(sessions: SessionsHealth) -> dict[str, Any]:
+        return {"path": sessions.path, "count": sessions.count, "recent": sessions.recent}
+
+    agents = [
+        {"agentId": one.id, "isDefault": one.is_default, "heartbeat": one.heartbeat or Heartbeat(),
+         "sessions": busy(one.sessions or health.sessions)} | ({"name": one.name} if one.name else {})
+        for one in health.agents
+    ]  # fmt: skip
+    told = {
+        "ts": health.ts, "durationMs": health.duration_ms, "channels": health.channels,
+        "channelOrder": health.channel_order, "channelLabels": health.channel_labels,
+        "heartbeatSeconds": health.heartbeat_seconds, "defaultAgentId": health.default_agent_id, "agents": agents,
+        "sessions": busy(health.sessions),
+    }  # fmt: skip
+    return {"ok": True, **told} if health.ok else told
+
+
 def snapshot_of(
     services: Services, uptime_ms: Callable[[], int], versions: Callable[[], dict[str, int]], about: dict[str, Any]
 ) -> Callable[[Principal], dict[str, Any]]:
@@ -69,11 +91,12 @@ def snapshot_of(
         reads, agent = principal.may(READ), services.settings.default_agent
         told: dict[str, Any] = {
             "presence": services.presence.rows() if reads else [],
-            "health": services.health.picture() if reads else {"ok": True},
+            "health": told_health(services.health.picture()) if reads else {"ok": True},
             "uptimeMs": uptime_ms(),
             "stateVersion": dict(versions()),
             "sessionDefaults": {
                 "defaultAgentId": agent, "mainKey": "main", "mainSessionKey": main_key(agent), "scope": "per-sender",
+                "ownership": "sole", "selectionRequired": False,
             },
         }  # fmt: skip
         if principal.may(ADMIN):

@@ -12,7 +12,10 @@ from gateway.router import Call, Handler
 
 def agents_list(call: Call) -> dict[str, Any]:
     default = call.services.settings.default_agent
-    return {"defaultId": default, "mainKey": "main", "scope": "per-sender", "agents": call.services.health.agents()}
+    return {
+        "defaultId": default, "ownership": "sole", "selectionRequired": False, "mainKey": "main",
+        "scope": "per-sender", "agents": call.services.health.agents(),
+    }  # fmt: skip
 
 
 def agent_identity(call: Call) -> dict[str, Any]:

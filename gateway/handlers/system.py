@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ import trio
 from gateway.config.schema import redacted, tree_of
 from gateway.protocol.calls.system import Health, HealthProbe, LogsTail, Presence, RefusalsList
 from gateway.protocol.errors import unavailable
+from gateway.protocol.frames import MSGPACK
 from gateway.router import Call, Handler
 from gateway.services import Services
 
@@ -77,7 +79,24 @@ async def logs_tail(call: Call) -> dict[str, Any]:
         raise unavailable("no log file is written (logging.file is false): see the service manager's log")
     size = max(1, min(params.max_bytes, MAX_LOG_BYTES))
     limit = max(1, min(params.limit, MAX_LOG_LINES))
-    return await trio.to_thread.run_sync(tail, Path(file), params.cursor, limit, size)
+    told = await trio.to_thread.run_sync(tail, Path(file), params.cursor, limit, size)
+    return (
+        told if call.connection.codec is MSGPACK else told | {"lines": [for_openclaw(line) for line in told["lines"]]}
+    )
+
+
+def for_openclaw(line: str) -> str:
+    """A log line with the members that OpenClaw's clients show (2026.9.6, parse-log-line) beside ours."""
+    try:
+        record = msgspec.json.decode(line, type=dict[str, Any])
+        shown = {"message": record["msg"], "time": _iso(record["ts"]), "subsystem": record.get("logger", "")}
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError):
+        return line  # somebody else's, such as what a process said on its standard error
+    return msgspec.json.encode(record | shown).decode()
+
+
+def _iso(ts_ms: float) -> str:
+    return datetime.datetime.fromtimestamp(ts_ms / 1000, datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def tail(file: Path, cursor: int | None, limit: int, max_bytes: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ free tree of 25 MiB of empty maps costs seconds and gigabytes. Decoding raises `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,26 @@ _json_encoder = msgspec.json.Encoder()
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, ValueError)
 
 
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?P<place>.*)`)?")
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`(?: - at `\$(?P<place>.*)`)?")
+
+
+def malformed_text(error: Exception) -> str:
+    """What is wrong with what somebody sent. A member too many or too few is said in OpenClaw's words: its clients look
+    for `unexpected property 'x'` and try again as an older one would."""
+    text = str(error)
+    if found := _UNKNOWN.fullmatch(text):
+        return f"at {_pointer(found['place']) or 'root'}: unexpected property '{found['name']}'"
+    if found := _MISSING.fullmatch(text):
+        place = _pointer(found["place"])
+        return f"{f'at {place}: ' if place else ''}must have required property '{found['name']}'"
+    return text
+
+
+def _pointer(place: str | None) -> str:
+    return re.sub(r"\[(.*?)\]", r".\1", place or "").replace(".", "/")
+
+
 def decode_request(body: bytes) -> Request:
     """The request in one msgpack body."""
     return _request(_requests, body)
@@ -88,7 +109,7 @@ def _request(decoder: Any, body: bytes) -> Request:
     try:
         request: Request = decoder.decode(body)
     except MALFORMED as error:
-        raise BadFrame(f"{CLOSED}: {error}") from None
+        raise BadFrame(f"{CLOSED}: {malformed_text(error)}") from None
     if not request.id or not request.method:
         raise BadFrame(f"{CLOSED}: id and method must not be empty")
     return request

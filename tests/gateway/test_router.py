@@ -12,7 +12,7 @@ from gateway.auth.principal import Principal, Refusal
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
 from gateway.protocol.errors import ErrorShape, forbidden, unavailable
-from gateway.protocol.frames import MSGPACK, Request
+from gateway.protocol.frames import JSON, MSGPACK, Request
 from gateway.protocol.limits import MAX_IN_FLIGHT, MAX_ROW_BYTES
 from gateway.router import Call, Router
 from gateway.services import Services
@@ -135,11 +135,24 @@ def test_an_unknown_method_tells_an_administrator_the_nearest_and_others_nothing
     assert (reader.error.code, reader.error.message) == ("FORBIDDEN", "missing scope: operator.admin")
 
 
+def test_over_a_websocket_an_unknown_method_is_told_in_openclaws_words_alone():
+    peer = Listener(operator())
+    peer.codec = JSON
+    make_router(health=lambda call: None).dispatch(peer, request("heath"))
+    assert peer.error.message == "unknown method: heath"
+
+
+def test_a_second_connect_is_told_that_it_is_one():
+    peer = Listener(operator(granted=frozenset({scopes.READ})))
+    make_router(health=lambda call: None).dispatch(peer, request("connect"))
+    assert (peer.error.code, peer.error.message) == ("INVALID_REQUEST", "connect is only valid as the first request")
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [
         ({"limit": "many"}, "Expected `int`, got `str` - at `$.limit`"),
-        ({"limt": 5}, "unknown field `limt`"),
+        ({"limt": 5}, "at root: unexpected property 'limt'"),
         ([], "Expected `object`, got `array`"),
     ],
 )

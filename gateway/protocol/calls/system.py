@@ -91,11 +91,14 @@ class SessionsHealth(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Heartbeat(msgspec.Struct, rename="camel", frozen=True):
-    """An agent's heartbeat; there is none here, so it is always off."""
+    """An agent's heartbeat; there is none here: it is always off, and what OpenClaw's clients read of it is empty."""
 
     enabled: bool = False
     every: str = "disabled"
     every_ms: int | None = None
+    prompt: str = ""
+    target: str = "none"
+    ack_max_chars: int = 0
 
 
 class AgentHealth(AgentSummary, frozen=True):

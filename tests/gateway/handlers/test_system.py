@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.handlers.system import tail
 from gateway.protocol.errors import Refusal
+from gateway.protocol.frames import JSON
 from tests.support.calls import Caller
 from tests.support.engine import open_box
 
@@ -39,7 +41,9 @@ async def test_health_has_what_openclaws_clients_look_for(box):
     assert health.items() >= {"channels": {}, "channelOrder": [], "channelLabels": {}, "heartbeatSeconds": 0}.items()
     main, scout = health["agents"]
     assert (main["agentId"], main["isDefault"], scout["agentId"]) == ("main", True, "scout")
-    assert main["heartbeat"] == {"enabled": False, "every": "disabled", "everyMs": None}
+    assert main["heartbeat"] == {
+        "enabled": False, "every": "disabled", "everyMs": None, "prompt": "", "target": "none", "ackMaxChars": 0,
+    }  # fmt: skip
     assert (main["sessions"]["count"], [one["key"] for one in main["sessions"]["recent"]]) == (1, ["agent:main:main"])
     sessions = health["sessions"]
     assert (sessions["total"], sessions["count"], len(sessions["recent"])) == (2, 2, 2)
@@ -128,6 +132,36 @@ async def test_the_log_is_read_from_its_end_and_on_from_a_cursor(box, tmp_path):
     more = await caller.ask("logs.tail", cursor=last["cursor"])
     assert more["lines"] == ["half a line", "five"]
     assert (await caller.ask("logs.tail", cursor=more["cursor"]))["lines"] == []
+
+
+RECORD = b'{"logger":"gateway.main","ts":1795237098000,"level":"info","msg":"ready","pid":7}'
+
+
+async def test_over_a_websocket_lines_of_the_log_have_the_members_openclaws_clients_show(box, tmp_path):
+    (tmp_path / "log").write_bytes(RECORD + b'\nTraceback\n[1]\n{"msg":1}\n')
+    box.services.counters["status"] = lambda: {"logFile": str(tmp_path / "log")}
+    caller = Caller(box.services)
+    assert (await caller.ask("logs.tail"))["lines"][0] == RECORD.decode()
+    caller.codec = JSON
+    line, *others = (await caller.ask("logs.tail"))["lines"]
+    shown = {"message": "ready", "time": "2026-11-21T04:58:18.000+00:00", "subsystem": "gateway.main"}
+    assert msgspec.json.decode(line) == msgspec.json.decode(RECORD) | shown
+    assert others == ["Traceback", "[1]", '{"msg":1}']
+
+
+RECORD = b'{"logger":"gateway.main","ts":1795237098000,"level":"info","msg":"ready","pid":7}'
+
+
+async def test_over_a_websocket_lines_of_the_log_have_the_members_openclaws_clients_show(box, tmp_path):
+    (tmp_path / "log").write_bytes(RECORD + b"\nTraceback\n[1]\n{\"msg\":1}\n")
+    box.services.counters["status"] = lambda: {"logFile": str(tmp_path / "log")}
+    caller = Caller(box.services)
+    assert (await caller.ask("logs.tail"))["lines"][0] == RECORD.decode()
+    caller.codec = JSON
+    line, *others = (await caller.ask("logs.tail"))["lines"]
+    shown = {"message": "ready", "time": "2026-11-21T04:58:18.000+00:00", "subsystem": "gateway.main"}
+    assert msgspec.json.decode(line) == msgspec.json.decode(RECORD) | shown
+    assert others == ["Traceback", "[1]", '{"msg":1}']
 
 
 async def test_a_log_that_was_rotated_is_read_from_its_end(tmp_path):

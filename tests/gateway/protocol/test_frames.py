@@ -25,6 +25,7 @@ from gateway.protocol.frames import (
     decode_incoming,
     decode_request,
     encode,
+    malformed_text,
     pack,
 )
 
@@ -33,6 +34,31 @@ JSON_TREE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+
+
+class Inner(msgspec.Struct, forbid_unknown_fields=True):
+    x: int
+
+
+class Outer(msgspec.Struct, forbid_unknown_fields=True):
+    a: list[Inner]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"a": [], "b": 1}', "at root: unexpected property 'b'"),
+        ('{"a": [{"x": 1}, {"x": 2, "y": 3}]}', "at /a/1: unexpected property 'y'"),
+        ("{}", "must have required property 'a'"),
+        ('{"a": [{}]}', "at /a/0: must have required property 'x'"),
+        ('{"a": 3}', "Expected `array`, got `int` - at `$.a`"),
+        ("{", "Input data was truncated"),
+    ],
+)
+def test_a_member_too_many_or_too_few_is_told_in_openclaws_words(body: str, words: str):
+    with pytest.raises(msgspec.DecodeError) as caught:
+        msgspec.json.decode(body, type=Outer)
+    assert malformed_text(caught.value) == words
 
 
 @given(st.text(min_size=1), st.text(min_size=1), JSON_TREE)
