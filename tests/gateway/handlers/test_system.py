@@ -149,21 +149,6 @@ async def test_over_a_websocket_lines_of_the_log_have_the_members_openclaws_clie
     assert others == ["Traceback", "[1]", '{"msg":1}']
 
 
-RECORD = b'{"logger":"gateway.main","ts":1795237098000,"level":"info","msg":"ready","pid":7}'
-
-
-async def test_over_a_websocket_lines_of_the_log_have_the_members_openclaws_clients_show(box, tmp_path):
-    (tmp_path / "log").write_bytes(RECORD + b"\nTraceback\n[1]\n{\"msg\":1}\n")
-    box.services.counters["status"] = lambda: {"logFile": str(tmp_path / "log")}
-    caller = Caller(box.services)
-    assert (await caller.ask("logs.tail"))["lines"][0] == RECORD.decode()
-    caller.codec = JSON
-    line, *others = (await caller.ask("logs.tail"))["lines"]
-    shown = {"message": "ready", "time": "2026-11-21T04:58:18.000+00:00", "subsystem": "gateway.main"}
-    assert msgspec.json.decode(line) == msgspec.json.decode(RECORD) | shown
-    assert others == ["Traceback", "[1]", '{"msg":1}']
-
-
 async def test_a_log_that_was_rotated_is_read_from_its_end(tmp_path):
     file = tmp_path / "peergate.log"
     file.write_text("new\n")
