@@ -154,6 +154,7 @@ async def test_retiring_ends_those_who_are_not_in_and_leaves_the_others(street):
     inside = Wire(street.visitor().stream._sock)
     inside.stream.write(REQUEST)
     await inside.head()
+    await settle()
     street.greets = False
     waiting, probing = Wire(street.visitor().stream._sock), street.visitor()
     waiting.stream.write(REQUEST)
