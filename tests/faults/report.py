@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from supervisor.crashpoints import POINTS
 from tests.faults.killer import Tally
-from tests.faults.steering import LEAST_HITS, short_of
+from tests.faults.steering import LEAST_HITS, PLACES, short_of
 
 
 def line_of(number: int, seed: str, tally: Tally, seconds: float) -> str:
@@ -20,7 +19,7 @@ def table_of(tally: Tally) -> list[str]:
     lines = ["", "faults, with work in flight"]
     lines += [f"  {count:5}  {name}" for name, count in sorted(tally.faults.items(), key=lambda item: -item[1])]
     lines += ["", "of these at named points (and orders nobody came by to obey)"]
-    lines += [f"  {tally.points[point]:5}  {point}  ({tally.missed[point]})" for point in POINTS]
+    lines += [f"  {tally.points[point]:5}  {point}  ({tally.missed[point]})" for point in PLACES]
     return lines
 
 
@@ -29,7 +28,7 @@ def conclusion_of(seed: str, tally: Tally, wanted: int) -> tuple[bool, str]:
     named point hit often enough."""
     short = short_of(tally.points, tally.total)
     words = f"seed {seed}: {tally.total} faults, {tally.checks} checks, {len(tally.violations)} violations"
-    words += f", fewest hits at a point {min(tally.points[point] for point in POINTS)}"
+    words += f", fewest hits at a point {min(tally.points[point] for point in PLACES)}"
     if short:
         words += f", FEWER THAN {LEAST_HITS} at {', '.join(short)}"
     return not (tally.violations or short or tally.total < wanted), words

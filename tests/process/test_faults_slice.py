@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from supervisor.crashpoints import DIE, POINTS
+from supervisor.crashpoints import DIE
 from tests.faults.evidence import read_lines
 from tests.faults.rig import Rig
+from tests.faults.steering import PLACES
 from tests.faults.suite import round_of_faults
 from tests.faults.table import Table
 from tests.faults.workload import configuration
@@ -53,7 +54,7 @@ def carry_out(rig: Rig, agent: str, order: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError(f"{order} did not end in {SECONDS} s:\n{rig.log()}")
 
 
-GATEWAY_AND_WORKER = [point for point in POINTS if not point.startswith("supervisor.")]
+GATEWAY_AND_WORKER = [point for point in PLACES if not point.startswith("supervisor.")]
 
 
 @pytest.mark.parametrize("point", GATEWAY_AND_WORKER)

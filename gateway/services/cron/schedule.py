@@ -60,14 +60,16 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A slot every so many milliseconds, from the anchor on."""
+    """A slot every so many milliseconds, counted from the anchor. `begins`: there is none before it; else a clock that
+    is put back to before the job was made would silence it."""
 
     anchor: int
     every: int
+    begins: bool = True
 
     def after(self, ms: int) -> int | None:
-        """The anchor, or the first one after `ms` that stands at a whole number of paces from it."""
-        if ms < self.anchor:
+        """The first slot after `ms` that stands at a whole number of paces from the anchor."""
+        if self.begins and ms < self.anchor:
             return self.anchor
         slot = self.anchor + ((ms - self.anchor) // self.every + 1) * self.every
         return slot if slot <= MAX_MS else None
@@ -147,7 +149,7 @@ def timetable_of(schedule: Schedule, zone: tzinfo, made_at: int) -> Timetable:
             return Once(parse_at(schedule.at))
         case Every():
             anchor = made_at if schedule.anchor_ms is None else schedule.anchor_ms
-            return Pace(anchor, max(schedule.every_ms, MIN_GAP_MS))
+            return Pace(anchor, max(schedule.every_ms, MIN_GAP_MS), begins=anchor > made_at)
         case Cron():
             expr = parse_expression(schedule.expr)
             return Calendar(expr, zone, _is_fixed(expr))
@@ -237,11 +239,11 @@ def newest_slots(table: Timetable, after: int, until: int, most: int) -> list[in
 
 
 def _newest_of_pace(table: Pace, after: int, until: int, most: int) -> list[int]:
-    if until < table.anchor:
+    if table.begins and until < table.anchor:
         return []
     last = table.anchor + (until - table.anchor) // table.every * table.every
     found = (last - index * table.every for index in range(most - 1, -1, -1))
-    return [slot for slot in found if slot > after and slot >= table.anchor]
+    return [slot for slot in found if slot > after and (slot >= table.anchor or not table.begins)]
 
 
 def count_slots(table: Timetable, after: int, until: int, most: int) -> int:

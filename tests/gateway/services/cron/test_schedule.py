@@ -145,11 +145,16 @@ def test_a_pace_counts_from_its_anchor_whatever_the_clock_does():
 
 
 def test_nothing_runs_more_often_than_once_a_second():
-    assert timetable_of(Every(1, 0), UTC, 0) == Pace(0, 1000)
+    assert timetable_of(Every(1, 0), UTC, 0) == Pace(0, 1000, begins=False)
 
 
 def test_a_job_without_an_anchor_counts_from_when_it_was_made():
-    assert timetable_of(Every(60_000), UTC, 123) == Pace(123, 60_000)
+    assert timetable_of(Every(60_000), UTC, 123) == Pace(123, 60_000, begins=False)
+    assert timetable_of(Every(60_000, 500), UTC, 123) == Pace(500, 60_000, begins=True)
+
+
+def test_a_pace_that_did_not_begin_in_the_future_goes_on_before_its_anchor():
+    assert [Pace(1000, 300, begins=False).after(ms) for ms in (0, 99, 100, 999)] == [100, 100, 400, 1000]
 
 
 @pytest.mark.parametrize(
