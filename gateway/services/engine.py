@@ -60,7 +60,7 @@ class Engine:
             self.timers, clock, lambda: self.settings, lambda r, t: self.news.deadline(r, t, clock()), self._expire
         )
         self.holds = Holds()
-        self.workers = Workers(supervisor, hub, nursery, self._worker_gone, self.quarantine)
+        self.workers = Workers(supervisor, hub, nursery, self.timers, self._worker_gone, self.quarantine)
         self.unheard = Unheard(self, self.news.unheard)
         self.draining: str | None = None
         self.waiters: dict[str, trio.Event] = {}
@@ -133,6 +133,7 @@ class Engine:
         assert run is not None, f"{record.id} was leased and is not on the board"
         run.state, run.attempt, run.spawn, run.heard, run.waits = State.RUNNING, record.attempt, record.spawn, False, 0
         self.timers.clear(("start", run.id))
+        self.workers.asked(run.session)
         self.unheard.end(run.id)
         self.overtime.begin(run, record)
         self.news.started(run, record)

@@ -47,13 +47,21 @@ class Leases:
 
     async def next_for(self, seat: Seat, holding: str | None, attempt: int) -> Assignment:
         """The next run for this worker; waits for one. With `holding`, at once: whether that run is still its own."""
-        engine = self._engine
         if holding is not None:
             return await self._resume(seat, holding, attempt)
         turn = seat.turn = object()
         seat.wake.set()  # an older call of this worker ends
         seat.holds = seat.holds if self._is_held(seat) else None
-        while seat.turn is turn:
+        try:
+            return await self._wait_for_next(seat, turn)
+        finally:
+            seat.heard = trio.current_time()
+            if seat.turn is turn:
+                seat.turn = None
+
+    async def _wait_for_next(self, seat: Seat, turn: object) -> Assignment:
+        engine = self._engine
+        while seat.turn is turn and not seat.gone:
             seat.wake = trio.Event()
             current = engine.board.current(seat.session)
             if current is not None and current.spawn == seat.holder.spawn and current.state in HELD:
@@ -68,7 +76,9 @@ class Leases:
                     return leased
                 continue
             await seat.wake.wait()
-        raise unavailable("a newer worker.next of this worker waits in its place")
+        raise unavailable(
+            "the worker has ended" if seat.gone else "a newer worker.next of this worker waits in its place"
+        )
 
     async def _lease(self, seat: Seat, run_id: str) -> Assignment | None:
         now = self._engine.clock()

@@ -1,7 +1,7 @@
 """Which worker processes there are: asked for, connected, busy, gone.
 
 Owns the seats. One worker process per session at work; a worker that is connected and idle is used before another is
-asked for."""
+asked for. Only a process that lives has a seat: what is still heard of one whose end was told makes none."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import signal
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import trio
 
 from gateway.control import SpawnRefused
 from gateway.services.ports import Peer, Publisher, Supervisor, WorkerIdentity
+from gateway.services.timers import Timers
 from gateway.services.turns import Holder
 from supervisor.crashpoints import crashpoint
 from supervisor.messages import Exited
@@ -25,15 +27,20 @@ log = logging.getLogger("gateway.workers")
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 5.0
 """Waits between attempts to start a worker double from the first to the last; the run's own deadline ends them."""
-MAX_EARLY_EXITS = 256
-"""Exits remembered of workers we do not know yet (their `Spawned` is still on its way)."""
+ASK_SECONDS = 15.0
+"""How long a connected worker may leave a run of its session unasked for; then it is ended, and another comes. Above
+what a worker that lost its connection may need to be greeted again (agentproc.uplink.HELLO_SECONDS)."""
+STOP_GRACE_SECONDS = 2.0
+MAX_EXITS = 256
+"""Exits remembered. What may still be heard of a dead worker (the answer to a spawn, the rest of a greeting, a call
+that was read before its connection was ended) is heard a turn of the event loop or two later: a few would do."""
 
 
 @dataclass(slots=True, eq=False)
 class Seat:
     """One worker process. `holds`: the run in its hands, also one that was ended and that it has not let go of yet.
-    `stopped`: an operator ends it. `wake` ends the wait of its worker.next; `turn` tells the newest such call from
-    older ones."""
+    `stopped`: its end was asked for. `gone`: its process has ended. `wake` ends the wait of its worker.next; `turn` is
+    the newest such call, None while it makes none; `heard` is when it last connected or ended one (trio's clock)."""
 
     holder: Holder
     agent: str
@@ -42,8 +49,10 @@ class Seat:
     met: bool = False
     holds: str | None = None
     stopped: bool = False
+    gone: bool = False
     wake: trio.Event = field(default_factory=trio.Event)
     turn: object = None
+    heard: float = 0.0
 
     def post(self, event: str, payload: dict[str, Any]) -> None:
         """Tell the worker; one that is away hears it when it comes back (worker.next)."""
@@ -68,28 +77,37 @@ class Workers:
         supervisor: Supervisor,
         hub: Publisher,
         nursery: trio.Nursery,
+        timers: Timers,
         gone: Callable[[Seat, Exited], None],
         refused: Callable[[str, str], None],
     ) -> None:
         self._supervisor = supervisor
         self._hub = hub
         self._nursery = nursery
+        self._timers = timers
         self._gone = gone
         self._refused = refused
         self._seats: dict[str, Seat] = {}
         self._by_session: dict[str, Seat] = {}
         self._coming: dict[str, Coming] = {}
         self._failures: dict[str, tuple[int, str]] = {}
-        self._early: OrderedDict[str, Exited] = OrderedDict()
+        self._exits: OrderedDict[str, Exited] = OrderedDict()
 
     # --- connections --------------------------------------------------------------------------------------------------
 
     def attach(self, connection: Peer, principal: WorkerIdentity) -> Seat:
-        """A worker's connection; its newest one counts. Called when it says hello, and again by every worker.* call."""
+        """A worker's connection; its newest one counts. Called when it says hello, and again by every worker.* call.
+
+        Its end may have been told before: the supervisor says so as soon as it knows, and what the worker had said or
+        was about to be answered is followed a moment later. Such a worker is known to nobody else: a place among the
+        living would be one nobody ever leaves, and its session would wait for it."""
         holder = Holder(principal.spawn or "", principal.pid, principal.start or 0)
-        seat = self._seats.get(holder.spawn) or self._sit(holder, principal.agent or "", principal.session or "")
+        agent, session = principal.agent or "", principal.session or ""
+        if holder.spawn in self._exits:
+            return Seat(holder, agent, session, gone=True)
+        seat = self._seats.get(holder.spawn) or self._sit(holder, agent, session)
         if seat.connection is not connection:
-            seat.connection = connection
+            seat.connection, seat.heard = connection, trio.current_time()
             self._failures.pop(seat.session, None)
         if not seat.met:
             seat.met = True
@@ -104,12 +122,13 @@ class Workers:
 
     def exited(self, message: Exited) -> None:
         """The process and its whole tree are gone."""
+        self._exits[message.spawn] = message
+        while len(self._exits) > MAX_EXITS:
+            self._exits.popitem(last=False)
         seat = self._seats.pop(message.spawn, None)
         if seat is None:
-            self._early[message.spawn] = message
-            while len(self._early) > MAX_EARLY_EXITS:
-                self._early.popitem(last=False)
             return
+        seat.gone = True
         if self._by_session.get(seat.session) is seat:
             del self._by_session[seat.session]
         if not seat.met:
@@ -156,6 +175,7 @@ class Workers:
         seat = self._by_session.get(session)
         if seat is not None:
             seat.wake.set()
+            self._watch(session, ASK_SECONDS)
         elif session not in self._coming:
             self._coming[session] = Coming()
             self._nursery.start_soon(self._bring, agent, session, self._coming[session])
@@ -163,9 +183,31 @@ class Workers:
     def dismiss(self, session: str) -> None:
         """No worker is needed there any more. One that comes nevertheless finds nothing to do and leaves by itself."""
         self._failures.pop(session, None)
+        self.asked(session)
         coming = self._coming.pop(session, None)
         if coming is not None:
             coming.scope.cancel()
+
+    def asked(self, session: str) -> None:
+        """The run it was summoned for is in its hands, or not wanted any more."""
+        self._timers.clear(("ask", session))
+
+    def _watch(self, session: str, seconds: float) -> None:
+        self._timers.set(("ask", session), seconds, partial(self._unasked, session))
+
+    def _unasked(self, session: str) -> None:
+        """A worker that is there and asks for nothing is broken in a way only its end mends."""
+        seat = self._by_session.get(session)
+        if seat is None:
+            return
+        left = seat.heard + ASK_SECONDS - trio.current_time()
+        # One that asks and is given nothing waits for the disk; one that never connected has the deadline of the run.
+        if left > 0 or seat.turn is not None or not seat.met:
+            return self._watch(session, left if left > 0 else ASK_SECONDS)
+        why = f"it asked for no run within {ASK_SECONDS:.0f} s while one waited for it"
+        log.warning("worker ended", extra={"agent": seat.agent, "session": session, "reason": why})
+        seat.stopped = True
+        self._supervisor.stop_worker(seat.holder.spawn, why, STOP_GRACE_SECONDS)
 
     def remember(self, holder: Holder, agent: str, session: str, holds: str | None) -> None:
         """A worker that was alive before this gateway was."""
@@ -181,8 +223,11 @@ class Workers:
                     await trio.sleep(_retry_seconds(failures - 1))
                 await self._ask_until_there(agent, session, coming)
         finally:
-            if self._coming.get(session) is coming:
-                del self._coming[session]
+            self._forget(session, coming)
+
+    def _forget(self, session: str, coming: Coming) -> None:
+        if self._coming.get(session) is coming:
+            del self._coming[session]
 
     async def _ask_until_there(self, agent: str, session: str, coming: Coming) -> None:
         tries = 0
@@ -201,9 +246,9 @@ class Workers:
             # Without a checkpoint between the answer and the seat: an exit that follows must find it.
             seat = self._seats.get(born.spawn) or self._sit(Holder(born.spawn, born.pid, born.start), agent, session)
             self._tell(seat, "spawned")
-            early = self._early.pop(born.spawn, None)
+            early = self._exits.get(born.spawn)
             if early is not None:
-                del self._coming[session]  # so that whoever hears of the exit can ask again
+                self._forget(session, coming)  # so that whoever hears of the exit can ask again
                 self.exited(early)
             return
 

@@ -123,6 +123,7 @@ async def test_a_worker_that_dies_before_it_connects_is_asked_for_again(box, moc
     box.services.workers.exited(Exited(born.spawn, born.agent, born.session, 1, None, "import error"))
     await box.settle()
     assert box.services.workers.cause(MAIN) == "the worker exited with code 1 (import error) before it connected"
+    box.hired.add(born.spawn)  # the one that died takes nothing any more
     mock_clock.jump(1)
     _, run = await box.take()
     assert run.attempt == 1
