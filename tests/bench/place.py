@@ -5,7 +5,6 @@ Owns the configuration. Retention and everything else that is not named here sta
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -54,7 +53,7 @@ def system() -> Iterator[System]:
 def up(system: System) -> None:
     """`peergate up --json` until it says ready; `system` is running then. Raises AssertionError with its log."""
     environment = {
-        **os.environ,
+        **system.environment,
         "PEERGATE_RUNTIME_DIR": str(system.runtime),
         "PEERGATE_STATE_DIR": str(system.state),
         "PEERGATE_CONFIG": str(system.config),

@@ -80,8 +80,9 @@ class Rig(System):
             handed.append(self.table.descriptor)
         with self.errors.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *arguments], pass_fds=handed, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+                [*command, *arguments], env=self.environment, pass_fds=handed, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
         os.close(writer)
         self.starts += 1
         try:
