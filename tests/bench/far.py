@@ -25,7 +25,7 @@ from tests.gateway.auth.signing import TestDevice
 from tests.support.system import running
 
 HERE, THERE, PORT = "10.9.0.1", "10.9.0.2", 18789
-HANDSHAKES, IDLE = 60, 2000
+HANDSHAKES, IDLE = 40, 2000
 SETTLE_SECONDS = 0.3
 _NEAR = f"ip link set lo up; ip link add near type veth peer name far; ip addr add {HERE}/24 dev near; "
 _NEAR += 'ip link set near up; exec "$@"'
