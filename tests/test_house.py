@@ -64,7 +64,7 @@ REACH = {
 ONLY_IMPORTER = {"trio_websocket": ("gateway.link.websocket",)}
 
 PAGES = ("design", "operations", "runs", "agents", "pairing", "remote", "security", "promises", "protocol", "glossary")
-PAGES += ("contributing",)
+PAGES += ("compatibility", "contributing")
 PROMISES = tuple(f"P{number}" for number in range(1, 13))
 
 
