@@ -31,8 +31,7 @@ TOOL_PATIENCE = 30.0
 """Seconds a tool call refused as `retryable` is tried again (the gateway may be draining). A lost connection has no
 limit."""
 CLOSE_SECONDS = 1.0
-"""How long a cancelled turn waits to close its steer channel (finishing the run closes it anyway), and to tell how an
-action ended."""
+"""How long a cancelled turn waits to tell how an action ended."""
 MAX_REPLY_BYTES = 960 * 1024
 """What fits a worker's frame (1 MiB) beside the rest of the call."""
 
@@ -70,6 +69,7 @@ class Turn:
         self._said = trio.Event()
         self._emitting = trio.Lock()
         self._scope = trio.CancelScope()
+        self._steered = False
         self._deadline = None if assignment.deadline_ms is None else assignment.deadline_ms / 1000
         self._warn_at = None if assignment.warn_ms is None else assignment.warn_ms / 1000
         self.take_mails(assignment.steered)
@@ -111,16 +111,27 @@ class Turn:
         return result
 
     async def set_steering(self, open: bool) -> None:
-        """Open or close the steer channel."""
+        """Open or close the steer channel. When closing is answered, every message the gateway counts as given to this
+        turn has arrived. What is cancelled before that is closed at the end of the turn."""
         if open:
+            self._steered = True  # even if no answer comes
             await self._ask("worker.steering", {"runId": self.run_id, "open": True})
             return
-        with trio.CancelScope(shield=True) as closing:
-            closing.deadline = trio.current_time() + CLOSE_SECONDS
-            try:
-                await self._ask("worker.steering", {"runId": self.run_id, "open": False})
-            except ToolRefused as refused:
-                _log.warning("steer channel not closed: %s", refused)
+        try:
+            await self._ask("worker.steering", {"runId": self.run_id, "open": False})
+            self._steered = False
+        except ToolRefused as refused:
+            _log.warning("steer channel not closed: %s", refused)
+
+    async def _close_steering(self) -> None:
+        """A message may be on its way that this turn does not know of: to finish before it is here would tell the
+        gateway that it was read."""
+        if not self._steered:
+            return
+        try:
+            await self._uplink.call("worker.steering", {"runId": self.run_id, "open": False})
+        except CallFailed as failed:
+            _log.warning("steer channel not closed: %s", failed)  # the run is not ours any more, nor is its end
 
     async def save_state(self, state: dict[str, Any]) -> None:
         """Keep the session's state. Raises ToolRefused when it is too large."""
@@ -170,6 +181,8 @@ class Turn:
             outcome = await self._attempt(runtime)
             if self.ended_by is not EndedBy.ABANDONED:
                 await self._flush()
+                if outcome is not None:
+                    await self._close_steering()
             nursery.cancel_scope.cancel()
         return outcome
 

@@ -7,6 +7,7 @@ first."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -112,6 +113,10 @@ class Uplink:
     async def _listen(self, client: Client) -> None:
         async for event in client.events:
             self._hear(event)
+            # All that has come, at once: whoever was answered meanwhile relies on what was sent before the answer.
+            with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
+                while True:
+                    self._hear(client.events.receive_nowait())
 
     def _forget(self, client: Client) -> None:
         if self._client is client:
