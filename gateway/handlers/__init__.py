@@ -4,7 +4,7 @@ Owns the whole table: every row but `connect` (which the connection itself answe
 
 from __future__ import annotations
 
-from gateway.handlers import agents, chat, database, devices, mailbox, runs, sessions, system, tools, worker
+from gateway.handlers import agents, chat, cron, database, devices, mailbox, runs, sessions, system, tools, worker
 from gateway.protocol.calls import ROWS
 from gateway.router import Handler
 
@@ -28,6 +28,7 @@ HANDLERS = _collect(
     chat.HANDLERS,
     runs.HANDLERS,
     mailbox.HANDLERS,
+    cron.HANDLERS,
     tools.HANDLERS,
     worker.HANDLERS,
     devices.HANDLERS,

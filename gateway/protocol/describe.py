@@ -10,7 +10,7 @@ import typing
 import msgspec
 
 from gateway.protocol import calls, events, limits
-from gateway.protocol.calls import agents, chat, database, devices, mailbox, runs, sessions, system, tools, worker
+from gateway.protocol.calls import agents, chat, cron, database, devices, mailbox, runs, sessions, system, tools, worker
 from gateway.protocol.calls.row import ABSENT, Count, Nothing, Params, Row
 
 _FAMILIES = (
@@ -21,6 +21,7 @@ _FAMILIES = (
     ("Conversations", chat),
     ("Runs", runs),
     ("Mailbox", mailbox),
+    ("Cron", cron),
     ("Tools", tools),
     ("Workers", worker),
     ("Devices", devices),

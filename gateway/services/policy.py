@@ -155,7 +155,7 @@ def judge_spawn(facts: Admission) -> Denied | None:
     return None
 
 
-SUBAGENT_DENIED = frozenset({"agents_list", "session_status", "sessions_send"})
+SUBAGENT_DENIED = frozenset({"agents_list", "cron", "session_status", "sessions_send"})
 """What no sub-agent may use by default."""
 LEAF_DENIED = frozenset({"subagents", "sessions_list", "sessions_history", "sessions_spawn"})
 """What one at the greatest depth may not use either: it has no children."""

@@ -37,6 +37,14 @@ chat.abort                     -     write  admin  -        -          -
 chat.history                   read  write  admin  -        -          -
 chat.send                      -     write  admin  -        -          -
 config.get                     read  write  admin  -        -          -
+cron.add                       -     -      admin  -        -          -
+cron.get                       read  write  admin  -        -          -
+cron.list                      read  write  admin  -        -          -
+cron.remove                    -     -      admin  -        -          -
+cron.run                       -     -      admin  -        -          -
+cron.runs                      read  write  admin  -        -          -
+cron.status                    read  write  admin  -        -          -
+cron.update                    -     -      admin  -        -          -
 database.backup                -     -      admin  -        -          -
 database.check                 -     -      admin  -        -          -
 device.pair.approve            -     -      admin  pairing  -          -
@@ -80,6 +88,7 @@ system-presence                read  write  admin  -        -          -
 system.processes               read  write  admin  -        -          -
 tools.catalog                  read  write  admin  -        -          -
 tools.invoke                   read  write  admin  -        -          -
+wake                           -     write  admin  -        -          -
 worker.effect                  -     -      -      -        -          -
 worker.emit                    -     -      -      -        -          -
 worker.finish                  -     -      -      -        -          -
@@ -101,6 +110,7 @@ sessions.patch   {"key": "main", "execSecurity": "full"}           -     -      
 EVENTS = """
 agent                          read  write  admin  -        -          -
 chat                           read  write  admin  -        -          -
+cron                           read  write  admin  -        -          -
 device.pair.changed            -     -      admin  pairing  -          -
 device.pair.requested          -     -      admin  pairing  -          -
 device.pair.resolved           -     -      admin  pairing  -          -

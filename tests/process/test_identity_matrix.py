@@ -31,6 +31,14 @@ chat.abort                     -  member  operator
 chat.history                   -  member  operator
 chat.send                      -  member  operator
 config.get                     -  member  operator
+cron.add                       -  -       operator
+cron.get                       -  member  operator
+cron.list                      -  member  operator
+cron.remove                    -  -       operator
+cron.run                       -  -       operator
+cron.runs                      -  member  operator
+cron.status                    -  member  operator
+cron.update                    -  -       operator
 database.backup                -  -       operator
 database.check                 -  -       operator
 device.pair.approve            -  -       operator
@@ -74,6 +82,7 @@ system-presence                -  member  operator
 system.processes               -  member  operator
 tools.catalog                  -  member  operator
 tools.invoke                   tool  member  operator
+wake                           -  member  operator
 worker.effect                  -  -  -
 worker.emit                    -  -  -
 worker.finish                  -  -  -
@@ -89,12 +98,19 @@ BACKUP_RULES = ("a backup needs an absolute path", "only uid 0 and uid ")
 DEVICE_RULES = ("unknown requestId", "unknown deviceId", "device scope upgrade requires", "there is no outer door")
 # A call of somebody before may still be worked at, or have ended as the agent was held.
 BUSY = ("the session agent:other:main is at work", "agent other ", "aborted", "stopped by an operator")
-RULES = (*BACKUP_RULES, *DEVICE_RULES, *BUSY)
+# One whose time is over is not made.
+CRON_RULES = ('schedule.at "0" has no upcoming run time',)
+RULES = (*BACKUP_RULES, *DEVICE_RULES, *CRON_RULES, *BUSY)
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "agent": {"sessionKey": "agent:other:main", "message": "hello", "idempotencyKey": "matrix"},
     "agent.wait": {"runId": "matrix", "timeoutMs": 0},
     "chat.abort": {"sessionKey": "agent:other:main"},
     "chat.history": {"sessionKey": "agent:errand:main"},
+    "cron.add": {"schedule": {"kind": "at", "at": 0}, "payload": {"kind": "agentTurn", "message": "hello"}},
+    "cron.get": {"id": NO_SUCH},
+    "cron.remove": {"id": NO_SUCH},
+    "cron.run": {"id": NO_SUCH},
+    "cron.update": {"id": NO_SUCH, "patch": {}},
     "database.backup": {"path": "not absolute"},
     "device.pair.approve": {"requestId": NO_SUCH},
     "device.pair.reject": {"requestId": NO_SUCH},
@@ -120,6 +136,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "sessions.resolve": {"key": "agent:other:main", "allowMissing": True},
     "sessions.send": {"key": "agent:other:main", "message": "hello"},
     "tools.invoke": {"name": "sessions_list"},
+    "wake": {"mode": "next-heartbeat", "text": "hello", "sessionKey": "agent:other:main"},
     **{name: {"agentId": "other"} for name in ALLOWED if name.startswith("agents.") and name != "agents.list"},
 }
 CALLS = [(name, ARGUMENTS.get(name, {})) for name in sorted(ALLOWED)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.protocol.calls import agents, chat, database, devices, mailbox, runs, sessions, system, tools, worker
+from gateway.protocol.calls import agents, chat, cron, database, devices, mailbox, runs, sessions, system, tools, worker
 from gateway.protocol.calls.row import Row
 
 
@@ -23,6 +23,7 @@ ROWS = _collect(
     chat.ROWS,
     runs.ROWS,
     mailbox.ROWS,
+    cron.ROWS,
     tools.ROWS,
     worker.ROWS,
     devices.ROWS,

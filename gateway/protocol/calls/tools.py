@@ -7,12 +7,14 @@ session tools."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from gateway.protocol import scopes
+from gateway.protocol.calls.cron import JobPatch, Name
 from gateway.protocol.calls.row import ABSENT, Count, Inert, Params, Row
+from gateway.protocol.cron import Key, Short, Wish, Words
 
 
 class ToolsInvoke(Params, frozen=True):
@@ -128,6 +130,37 @@ class AgentsListArgs(Params, frozen=True):
     pass
 
 
+class CronArgs(Params, frozen=True, kw_only=True):
+    """`action`: status, list, get, add, update, remove, run, runs or wake; the other parameters are those of the method
+    of that name. `schedule.at` of `job` and `patch` may also be a time from now, such as 20m. `contextMessages`: so
+    many of the session's last messages are added to a `systemEvent`. `runMode` is what `mode` is to `run`."""
+
+    action: Annotated[str, msgspec.Meta(max_length=64)]
+    job: Wish | None = None
+    patch: JobPatch | None = None
+    id: Name | None = None
+    job_id: Name | None = None
+    mode: Literal["due", "force", "if-enabled", "now", "next-heartbeat"] | None = None
+    run_mode: Literal["due", "force", "if-enabled"] | None = None
+    text: Words | None = None
+    context_messages: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
+    expected_config_revision: Key | None = None
+    include_disabled: bool = False
+    enabled: Literal["all", "enabled", "disabled"] | None = None
+    query: Short | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    offset: Count = 0
+    sort_by: Literal["nextRunAtMs", "updatedAtMs", "name"] = "nextRunAtMs"
+    sort_dir: Literal["asc", "desc"] | None = None
+    status: Literal["all", "ok", "error", "skipped"] = "all"
+    run_id: Key | None = None
+    session_key: Key | None = None
+    agent_id: Key | None = None
+    gateway_url: Inert = ABSENT
+    gateway_token: Inert = ABSENT
+    timeout_ms: Inert = ABSENT
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """One session tool: what it takes, the operator scope of the equivalent call, whether repeating it is safe, and
@@ -169,6 +202,8 @@ TOOLS = (
         waits=True,
     ),
     Tool("agents_list", AgentsListArgs, scopes.READ, "pure", "The agents a sub-agent may be started of."),
+    # An operator needs for it what most of its actions need as methods; those that read have methods of their own.
+    Tool("cron", CronArgs, scopes.ADMIN, "idempotent", "Jobs that run by the clock, reminders; the agent's own."),
 )
 BY_NAME = {tool.name: tool for tool in TOOLS}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.protocol.calls.tools import BY_NAME
 from gateway.services.tools.base import ToolCall, refused
+from gateway.services.tools.cron import cron
 from gateway.services.tools.look import agents_list, session_status, sessions_history, sessions_list
 from gateway.services.tools.send import sessions_send
 from gateway.services.tools.spawn import sessions_spawn
@@ -22,6 +23,7 @@ TOOLS: dict[str, Callable[[ToolCall], Awaitable[dict[str, Any]]]] = {
     "session_status": session_status,
     "subagents": subagents,
     "agents_list": agents_list,
+    "cron": cron,
 }
 if TOOLS.keys() != BY_NAME.keys():
     raise AssertionError(f"tools and their rows differ: {TOOLS.keys() ^ BY_NAME.keys()}")

@@ -56,6 +56,19 @@ CALLS: dict[str, dict[str, Any]] = {
     "chat.send": {"sessionKey": MAIN, "message": "x", "idempotencyKey": "c", "deliver": False, "thinking": "off"},
     "chat.abort": {"sessionKey": MAIN, "preserveSideRuns": True},
     "agent.wait": {"runId": "hello", "timeoutMs": 1},
+    # As the command line of OpenClaw 2026.9.6 sends them.
+    "cron.list": {"includeDisabled": False, "limit": 200, "offset": 0},
+    "cron.status": {},
+    "cron.add": {
+        "name": "probe",
+        "enabled": True,
+        "schedule": {"kind": "at", "at": "2030-01-01T00:00:00.000Z"},
+        "sessionTarget": "main",
+        "wakeMode": "now",
+        "payload": {"kind": "systemEvent", "text": "hello"},
+    },
+    "cron.runs": {"scope": "all", "limit": 50},
+    "wake": {"mode": "next-heartbeat", "text": "hello"},
 }
 
 

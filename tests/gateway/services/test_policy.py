@@ -164,7 +164,7 @@ def test_labels(label, good):
     assert (judge_label(label) is None) is good
 
 
-FOR_ALL, FOR_PARENTS = {"agents_list", "session_status", "sessions_send"}, {
+FOR_ALL, FOR_PARENTS = {"agents_list", "cron", "session_status", "sessions_send"}, {
     "subagents", "sessions_list", "sessions_history", "sessions_spawn",
 }  # fmt: skip
 # depth of 2, allow, deny -> the tools that are refused
@@ -176,7 +176,7 @@ TOOL_USE = [
     ("deeper than is allowed now", 3, (), (), FOR_ALL | FOR_PARENTS),
     ("a leaf that was given one back", 2, ("sessions_send",), (), (FOR_ALL | FOR_PARENTS) - {"sessions_send"}),
     ("a leaf that was given all back", 2, ("*",), (), set()),
-    ("a pattern", 2, ("sessions_*",), (), {"agents_list", "session_status", "subagents"}),
+    ("a pattern", 2, ("sessions_*",), (), {"agents_list", "cron", "session_status", "subagents"}),
     ("one more taken away", 1, (), ("sessions_spawn",), FOR_ALL | {"sessions_spawn"}),
     ("taken away and given back", 1, ("*",), ("sessions_send",), {"sessions_send"}),
     ("blanks and capitals", 1, (" Sessions_Send ",), (), FOR_ALL - {"sessions_send"}),
