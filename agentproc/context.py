@@ -131,8 +131,8 @@ class Context:
 
     async def invoke(self, tool: str, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call a session tool (`sessions_spawn`, `sessions_send`, `sessions_list`, `sessions_history`,
-        `session_status`, `subagents`, `agents_list`) and return its result. Survives a restart of the gateway. Raises
-        ToolRefused."""
+        `session_status`, `subagents`, `agents_list`, `cron`) and return its result. Survives a restart of the gateway.
+        Raises ToolRefused."""
         return await self._actions.invoke(tool, dict(args or {}))
 
     async def spawn(
@@ -202,6 +202,18 @@ class Context:
             args["taskIds"] = [child.run_id for child in children]
         result = _answered(await self.invoke("subagents", args))
         return Finished([_finished(row) for row in result.get("results") or ()], int(result.get("pending") or 0))
+
+    async def cron(self, action: str, **fields: Any) -> dict[str, Any]:
+        """This agent's jobs that run by the clock: `action` is add, list, get, update, remove, run, runs, status or
+        wake, `fields` are those of the tool `cron`. A reminder:
+
+            await ctx.cron("add", job={"schedule": {"kind": "at", "at": "20m"},
+                                       "payload": {"kind": "agentTurn", "message": "look whether it is done"}})
+
+        Say such a time as what it is from now on, as here: a turn that is run again then asks in the same words, and
+        makes no second job. Raises ToolRefused."""
+        arguments.text("ctx.cron: action", action)
+        return _answered(await self.invoke("cron", {"action": action, **fields}))
 
     @asynccontextmanager
     async def steer(self) -> AsyncIterator[Inbox]:

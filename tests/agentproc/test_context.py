@@ -55,3 +55,14 @@ async def test_waiting_for_a_child_nobody_knows_is_refused():
     turn = Answering({"status": "error", "error": '"r9" is no sub-agent of this session'})
     with pytest.raises(ToolRefused, match="no sub-agent"):
         await turn.context.wait_children([Child("k", "r9")])
+
+
+async def test_a_reminder_is_made_with_the_tool_and_its_refusal_is_raised():
+    turn = Answering({"id": "j1", "nextRunAtMs": 5})
+    job = {"schedule": {"kind": "at", "at": "20m"}, "payload": {"kind": "agentTurn", "message": "tea"}}
+    assert await turn.context.cron("add", job=job) == {"id": "j1", "nextRunAtMs": 5}
+    assert turn.calls == [("cron", {"action": "add", "job": job})]
+    with pytest.raises(ToolRefused, match="needs job"):
+        await Answering({"status": "error", "error": "add needs job"}).context.cron("add")
+    with pytest.raises(TypeError, match=r"ctx\.cron: action"):
+        await turn.context.cron(5)  # type: ignore[arg-type]
