@@ -40,6 +40,8 @@ COMMANDS = {
     "spawn": Entry("send:spawn", "Start a sub-agent on a task."),
     "abort": Entry("runs:abort", "Abort a run, or what a session is doing, and what it started."),
     "mailbox": Entry("mailbox:mailbox", "Messages nobody is through with; retry or drop a parked one."),
+    "cron": Entry("cron:cron", "Jobs that run by the clock: make, list, change, run; when an expression comes true."),
+    "wake": Entry("cron:wake", "Say something to a session, now or with its next run."),
     "devices": Entry("devices:devices", "Devices that come over the network: approve, reject, remove."),
     "pair": Entry("pair:pair", "Pair this device with a gateway elsewhere (see --url)."),
     "qr": Entry("qr:qr", "Print a setup code for a device, as text and as a picture to scan."),
