@@ -96,14 +96,13 @@ def same_grant(waiting: Sequence[Pending], asked: Wish) -> Pending | None:
     its place. Else what waits is superseded.
 
     OpenClaw also refreshes a request in place that asks for more than it did; here that is another request, so that
-    nobody approves by its id what they have not seen."""
+    nobody approves by its id what they have not seen. One that comes in two roles, as its apps do, asks for each in
+    turn: once both wait in one request neither makes another, or its id would be old before anybody had typed it."""
     if len(waiting) != 1:
         return None
     (one,) = waiting
-    same = (one.public_key, one.roles, one.browser_origin) == (
-        asked.public_key, (asked.role,), asked.facts.browser_origin,
-    )  # fmt: skip
-    return one if same and not uncovered(asked.scopes, one.scopes) else None
+    same = (one.public_key, one.browser_origin) == (asked.public_key, asked.facts.browser_origin)
+    return one if same and asked.role in one.roles and not uncovered(asked.scopes, one.scopes) else None
 
 
 def refreshed(one: Pending, asked: Wish, now: int) -> Pending:

@@ -68,6 +68,17 @@ async def test_one_approval_grants_both_roles_that_were_asked_for(box):
     assert {(one.role, one.scopes) for one in device.tokens} == {("operator", (READ,)), ("node", ())}
 
 
+async def test_a_device_that_asks_for_two_roles_in_turn_keeps_one_request(box):
+    """Else the id somebody is about to type would be old with every try, and everybody told of each."""
+    pairing = box.services.pairing
+    await asks(pairing, "phone", READ)
+    both = await asks(pairing, "phone", role="node")
+    again = [await asks(pairing, "phone", READ), await asks(pairing, "phone", role="node")]
+    assert {one.request_id for one in again} == {both.request_id}
+    assert len(box.listener.of("device.pair.requested")) == 2
+    assert set((await pairing.approve(both.request_id, OPERATOR, both.digest)).roles) == {"operator", "node"}
+
+
 async def test_a_request_waits_five_minutes(box, mock_clock):
     pairing = box.services.pairing
     one = await asks(pairing, "phone", READ)

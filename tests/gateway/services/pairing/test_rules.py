@@ -37,7 +37,10 @@ def asked(*scopes: str, role: str = "operator", key: str = "k", **more: Any) -> 
         (waiting(READ), asked(role="node"), False),
         (waiting(READ), asked(READ, browser_origin="https://x"), False),
         (waiting(READ, browser_origin="https://x"), asked(READ, browser_origin="https://x"), True),
-        (waiting(READ, roles=("operator", "node")), asked(READ), False),
+        (waiting(READ, roles=("operator", "node")), asked(READ), True),
+        (waiting(READ, roles=("operator", "node")), asked(role="node"), True),
+        (waiting(READ, roles=("operator", "node")), asked(WRITE), False),
+        (waiting(roles=("node",)), asked(READ), False),
     ],
 )
 def test_a_request_is_refreshed_only_when_its_approval_would_grant_nothing_else(before, now, same: bool):
