@@ -59,9 +59,8 @@ def assert_all_is_well_inside(system: System) -> None:
     assert errand(system, "invoke", tool="sessions_history", args={"sessionKey": key})["messages"]
     told = system.cli("send", "other", "hello", "--json")
     assert told.returncode == 0, told.stderr
-    for words in (["health"], ["sessions"], ["devices"]):
-        ended = system.cli(*words)
-        assert ended.returncode == 0, (words, ended.stderr)
+    ended = system.cli("sessions")
+    assert ended.returncode == 0, ended.stderr
     assert system.call("refusals.list")["refusals"] == []
     assert system.call("device.pair.list")["pending"] == []
 
@@ -129,7 +128,7 @@ def still_fine(system: System) -> None:
     result = system.cli("send", "other", "hello", "--json")
     assert result.returncode == 0, result.stderr
     assert errand(system, "invoke", tool="sessions_list", args={})["count"] >= 1
-    child = json.loads(tool(system, PEERGATE, "spawn", "count", "--json")["out"])
+    child = errand(system, "invoke", tool="sessions_spawn", args={"task": "count"})
     assert system.call("agent.wait", {"runId": child["runId"]})["status"] == "ok"
     inner = [one for one in system.call("refusals.list")["refusals"] if not one["door"].startswith("outer")]
     assert inner == []
