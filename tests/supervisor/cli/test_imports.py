@@ -24,8 +24,15 @@ def imported(*words: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("health", "--help"), ("health", *NOWHERE), ("send", "main", "x", *NOWHERE)],
-    ids=["help", "help of a command", "health", "send"],
+    [
+        ("--help",),
+        ("health", "--help"),
+        ("health", *NOWHERE),
+        ("send", "main", "x", *NOWHERE),
+        ("cron", "list", "--json", *NOWHERE),
+        ("wake", "x", *NOWHERE),
+    ],  # fmt: skip
+    ids=["help", "help of a command", "health", "send", "cron", "wake"],
 )
 def test_a_short_command_loads_nothing_heavy(words: tuple[str, ...]):
     modules = imported(*words)
