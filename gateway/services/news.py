@@ -95,7 +95,8 @@ class News:
     def started(self, run: Active, record: RunRecord) -> None:
         """A worker has taken the run."""
         self._chat.begin(run)
-        data = {"phase": "start", "attempt": record.attempt, "startedAt": record.started_at, "pid": record.worker_pid}
+        data = {"phase": "start", "attempt": record.attempt, "pid": record.worker_pid}
+        data |= {"startedAt": _whole(record.started_at)}
         self.agent(run, "lifecycle", data)
 
     def ended(self, run: Active, record: RunRecord) -> None:
@@ -103,7 +104,7 @@ class News:
         data: dict[str, Any] = {"phase": "end" if record.state == State.DONE else "error", "state": record.state}
         data |= {"aborted": record.state == State.ABORTED, "executionSettled": True}
         optional = {
-            "error": record.error, "startedAt": record.started_at, "endedAt": record.ended_at,
+            "error": record.error, "startedAt": _whole(record.started_at), "endedAt": _whole(record.ended_at),
             "stopReason": record.stop_reason,
         }  # fmt: skip
         self.agent(run, "lifecycle", {**data, **{name: one for name, one in optional.items() if one is not None}})
@@ -178,3 +179,8 @@ class News:
     def notice(self, level: str, code: str, message: str, **about: str) -> None:
         """Something an operator should know."""
         self._hub.publish("notice", {"level": level, "code": code, "message": message, **about})
+
+
+def _whole(ms: float | None) -> int | None:
+    """A time as it travels: whole milliseconds."""
+    return None if ms is None else round(ms)
