@@ -31,7 +31,7 @@ def imported(*words: str) -> set[str]:
         ("send", "main", "x", *NOWHERE),
         ("cron", "list", "--json", *NOWHERE),
         ("wake", "x", *NOWHERE),
-    ],  # fmt: skip
+    ],
     ids=["help", "help of a command", "health", "send", "cron", "wake"],
 )
 def test_a_short_command_loads_nothing_heavy(words: tuple[str, ...]):
