@@ -2,8 +2,8 @@
 
 Owns the accept loop of one listening socket, which belongs to the supervisor and outlives us: it is never shut down.
 Each connection is a task of its own, whose trouble is its own. Those that nobody has been let in by are counted: all
-of them, so that the loop pauses before they are too many, and those of one address, so that a crowd from one place
-keeps nobody else out."""
+of them, so that one leaves for each that comes once they are too many, and those of one address, so that a crowd from
+one place keeps nobody else out."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ class Visit:
             self._settled()
 
     @property
-    def is_settled(self) -> bool:
-        """Whether somebody has been let in by it, or it is over."""
-        return self._bucket is None
+    def crowd(self) -> int:
+        """How many its address has, this one included; 0 once it is settled."""
+        return self._crowd[self._bucket] if self._bucket is not None else 0
 
 
 class TcpDoor:
@@ -123,7 +123,7 @@ class TcpDoor:
         self._front = front
         self._turn_away = turn_away
         self._acceptor = Acceptor(name, listener, MAX_UNGREETED_PER_DOOR)
-        self._visits: set[Visit] = set()
+        self._waiting: dict[Visit, None] = {}  # those that nobody has been let in by, the oldest first
 
     async def serve(self, conversations: trio.Nursery) -> None:
         """Accept for ever; each connection gets a task in `conversations`, which outlives this loop when we retire."""
@@ -131,17 +131,23 @@ class TcpDoor:
 
     def retire(self) -> None:
         """End those by whom nobody has been let in."""
-        for visit in tuple(self._visits):
-            if not visit.is_settled:
-                visit.early.cancel()
+        for visit in tuple(self._waiting):
+            visit.early.cancel()
 
     async def _attend(self, sock: socket.socket, settled: Callable[[], None]) -> None:
         ends = ends_of(sock)
         context = self._context()
         if ends is None or (self._tls and context is None) or self._is_too_many(ends[1][0]):
             return
-        visit = Visit(Tcp(sock, context), self.name, *ends, self._crowd, settled)
-        self._visits.add(visit)
+
+        def leave() -> None:
+            self._waiting.pop(visit, None)
+            settled()
+
+        visit = Visit(Tcp(sock, context), self.name, *ends, self._crowd, leave)
+        self._waiting[visit] = None
+        if len(self._waiting) >= MAX_UNGREETED_PER_DOOR:
+            self._make_room()
         try:
             with visit.early:
                 await self._receive(visit)
@@ -149,9 +155,16 @@ class TcpDoor:
             about = {"door": self.name, "address": visit.remote[0], "error": str(error)}
             _log.debug("a connection broke", extra=about)
         finally:
-            self._visits.discard(visit)
             visit.settle()
             visit.stream.close()
+
+    def _make_room(self) -> None:
+        """Hang up on who has waited longest, of the address that has most: whoever fills the door, with a few addresses
+        and nothing to say, or with probes without end, fills it for themselves."""
+        most = max(visit.crowd for visit in self._waiting)
+        oldest = next(visit for visit in self._waiting if visit.crowd == most)
+        del self._waiting[oldest]
+        oldest.early.cancel()
 
     def _is_too_many(self, address: str) -> bool:
         return self._crowd[bucket_of(address)] >= MAX_OPEN_PER_ADDRESS and not self._is_proxy(address)

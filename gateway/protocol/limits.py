@@ -50,8 +50,8 @@ CONNECT_BURST = 200
 FLOOD_CONNECTS = 2000
 """Connections of one worker and its tools that may be turned away; then its agent is put in quarantine."""
 MAX_UNGREETED_PER_DOOR = 512
-"""Connections of one door that have not been greeted yet; when there are as many, that door stops accepting for a
-while."""
+"""Connections of one door that have not been greeted yet; when there are as many, a Unix door stops accepting for a
+while, and the outer door ends one for each that comes."""
 REFUSAL_SECONDS = 1.0
 """How long a peer that will be refused may take to say hello and so learn why."""
 

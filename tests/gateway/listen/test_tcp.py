@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from gateway.auth.proxies import networks_from
 from gateway.link.tcp import Tcp
 from gateway.listen.tcp import MAX_OPEN_PER_ADDRESS, TLS_SECONDS, Crowd, ends_of, plain
 from gateway.protocol.limits import MAX_UNGREETED_PER_DOOR
@@ -138,16 +139,28 @@ async def test_a_proxy_is_everybody(street, autojump_clock):
     assert (await street.ask(PROBE))[0] == 200
 
 
-async def test_when_the_door_is_full_who_comes_waits_and_is_not_lost(street, autojump_clock):
+async def test_when_the_door_is_full_who_has_waited_longest_makes_room(street, autojump_clock):
     street.proxies = ("anything",)
-    crowd = [street.visitor() for _ in range(MAX_UNGREETED_PER_DOOR)]
+    crowd = [street.visitor() for _ in range(MAX_UNGREETED_PER_DOOR - 1)]
     await settle()
     late = street.visitor()
-    late.stream.write(PROBE)
     await settle()
-    assert len(street.crowd) == MAX_UNGREETED_PER_DOOR
-    crowd[0].stream.close()
-    assert (await late.answer())[0] == 200
+    assert await crowd[0].is_hung_up_on()
+    assert len(street.crowd) == MAX_UNGREETED_PER_DOOR - 1
+    for visitor in (late, crowd[1]):
+        visitor.stream.write(PROBE)
+        assert (await visitor.answer())[0] == 200
+
+
+async def test_whoever_fills_the_door_makes_room_and_not_who_came_before_them(street):
+    street.proxies, street.greets = networks_from(["127.0.0.1"]), False
+    alone = Wire(street.visitor().stream._sock)
+    alone.stream.write(REQUEST.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n"))
+    await alone.head()
+    crowd = [street.visitor() for _ in range(MAX_UNGREETED_PER_DOOR - 1)]
+    assert await crowd[0].is_hung_up_on()
+    alone.stream.write(frame(TEXT, b"still here"))
+    assert await alone.hear() == (TEXT, b"still here")
 
 
 async def test_retiring_ends_those_who_are_not_in_and_leaves_the_others(street):
