@@ -105,7 +105,9 @@ class Front:
                 await peer.tell(refused)
                 return
             answer = self._answer(visit, request, headers)
-            if await peer.tell(answer, last=number == MAX_REQUESTS - 1):
+            # Where a body ends may be told twice, and differently; what follows is believed by nobody (RFC 9112, 6.1).
+            unclear = _first(headers, "transfer-encoding") is not None
+            if await peer.tell(answer, last=unclear or number == MAX_REQUESTS - 1):
                 return
 
     def _answer(self, visit: Visit, request: h11.Request, headers: Headers) -> Answer:

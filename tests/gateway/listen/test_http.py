@@ -94,6 +94,15 @@ async def test_a_request_with_a_body_is_answered_and_the_connection_ends(street)
     assert await visitor.is_hung_up_on()
 
 
+async def test_what_follows_a_body_with_two_ends_is_no_request(street):
+    visitor = street.visitor()
+    twice = get("/healthz", b"Transfer-Encoding: chunked", b"Content-Length: 5")
+    visitor.stream.write(twice + b"0\r\n\r\n" + get("/readyz"))
+    status, headers, body = await visitor.answer()
+    assert (status, headers["connection"], body) == (200, "close", b'{"ok":true,"status":"live"}')
+    assert await visitor.is_hung_up_on()
+
+
 async def test_an_old_client_is_answered_and_hung_up_on(street):
     visitor = street.visitor()
     visitor.stream.write(b"GET /healthz HTTP/1.0\r\n\r\n")
