@@ -40,6 +40,12 @@ PURE_MODULES = (
     "gateway.services.run_state",
     "gateway.services.lanes",
     "gateway.services.policy",
+    "gateway.services.cron.addresses",
+    "gateway.services.cron.explain",
+    "gateway.services.cron.misfire",
+    "gateway.services.cron.outcome",
+    "gateway.services.cron.overlap",
+    "gateway.services.cron.schedule",
     "gateway.auth.decide",
     "gateway.services.pairing.rules",
     "gateway.services.pairing.changes",
@@ -63,8 +69,19 @@ REACH = {
 }
 ONLY_IMPORTER = {"trio_websocket": ("gateway.link.websocket",)}
 
-PAGES = ("design", "operations", "runs", "agents", "pairing", "remote", "security", "promises", "protocol", "glossary")
-PAGES += ("compatibility", "contributing")
+PAGES: tuple[str, ...] = (
+    "cron",
+    "design",
+    "operations",
+    "runs",
+    "agents",
+    "pairing",
+    "remote",
+    "security",
+    "promises",
+    "protocol",
+)
+PAGES += ("compatibility", "contributing", "glossary")
 PROMISES = tuple(f"P{number}" for number in range(1, 13))
 
 

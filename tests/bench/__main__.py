@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import asdict
 
-from tests.bench import durability, memory, outer, recovery, rpc, spawning
+from tests.bench import cron, durability, memory, outer, recovery, rpc, spawning
 from tests.bench.place import system
 from tests.bench.row import Row, table
 
@@ -29,6 +29,7 @@ def collect() -> list[Row]:
         rows += recovery.crowded(one)
     rows += recovery.rows()
     rows += memory.growth()
+    rows += cron.rows()
     rows += outer.rows()
     rows.append(Row("these measurements took", time.perf_counter() - began, "s", 120))
     return rows

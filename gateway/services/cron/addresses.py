@@ -58,7 +58,8 @@ def judge(host: str, address: str, *, private: bool, names: Collection[str]) -> 
         return f"{host} leads to {found}, which is link-local or keeps a machine's credentials ({NAMES_KEY})"
     if found.is_global and not found.is_multicast:
         return None
-    if private and not (found.is_multicast or found.is_unspecified or found.is_reserved):
+    odd = found.is_multicast or found.is_unspecified or (found.is_reserved and not found.is_loopback)
+    if private and not odd:
         return None
     return f"{host} leads to {found}, which is not an address of the public network ({KEY})"
 

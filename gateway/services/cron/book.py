@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import cached_property
 
 import msgspec
 from msgspec.structs import replace
@@ -46,15 +47,25 @@ def kept_of(row: JobRow) -> Kept:
     return _decoder.decode(row.record)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Entry:
-    """A job in memory. `table` is None when its time zone cannot be read (`trouble`)."""
+    """A job in memory. `zone_of` knows time zones."""
 
     kept: Kept
     version: int
     offset: int
-    table: Timetable | None
+    zone_of: Callable[[str | None], tzinfo]
     trouble: str = ""
+
+    @cached_property
+    def table(self) -> Timetable | None:
+        """Its slots; None when its time zone cannot be read (`trouble`). Found when first asked for: a start with ten
+        thousand jobs shall not wait for all of them."""
+        try:
+            return table_of(self.job.schedule, self.job.created_at_ms, self.zone_of)
+        except BadSchedule as bad:
+            self.trouble = str(bad)
+            return None
 
     @property
     def job(self) -> Job:
@@ -100,11 +111,7 @@ class Book:
         before = self._entries.get(job.id)
         if before is not None and before.job.declaration_key and before.job.declaration_key != job.declaration_key:
             self._declared.pop(before.job.declaration_key, None)
-        entry = Entry(kept, version, offset_of(job), None)
-        try:
-            entry.table = table_of(job.schedule, job.created_at_ms, self._zone_of)
-        except BadSchedule as bad:
-            entry.trouble = str(bad)
+        entry = Entry(kept, version, offset_of(job), self._zone_of)
         self._entries[job.id] = entry
         if job.declaration_key:
             self._declared[job.declaration_key] = job.id

@@ -21,7 +21,7 @@ from gateway.services.work import ChildLimit, NewMessage
 from gateway.store import cron, sessions
 from gateway.store.cron import CallRow
 
-MAX_WORDS_WAITING = 100
+MAX_WORDS_WAITING = 1000
 """Of one session; the next is refused."""
 
 

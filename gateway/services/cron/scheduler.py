@@ -30,6 +30,7 @@ from gateway.services.engine import Engine
 from gateway.services.ports import Publisher
 from gateway.services.runs import Runs
 from gateway.store import cron
+from gateway.store.cron import JobRow
 
 log = logging.getLogger("gateway.cron")
 
@@ -42,7 +43,15 @@ BROKEN_MS = 60_000
 STEPPED_BACK_MS = 1000.0
 """A clock that is behind by more than this was put back."""
 ZONES_SECONDS = 600.0
-STEP = 50
+STEP, LOAD_STEP = 50, 500
+"""Jobs looked at, and taken over at the start, before others get their turn."""
+
+
+def _read(row: JobRow) -> tuple[JobRow, Kept | msgspec.DecodeError]:
+    try:
+        return row, kept_of(row)
+    except msgspec.DecodeError as error:
+        return row, error
 
 
 class Scheduler:
@@ -74,12 +83,16 @@ class Scheduler:
 
     async def serve(self) -> None:
         """Read the jobs and obey them, for ever."""
-        rows, unfinished = await self._database.read_slow(lambda db: (cron.load(db), cron.open_runs(db)))
-        for row in rows:
-            try:
-                self.book.put(kept_of(row), row.version)
-            except msgspec.DecodeError as error:
-                self.teller.notice("error", "CRON_JOB_DAMAGED", f"the cron job {row.id} is damaged: {error}")
+        found, unfinished = await self._database.read_slow(
+            lambda db: ([*map(_read, cron.load(db))], cron.open_runs(db))
+        )
+        for number, (row, kept) in enumerate(found):
+            if number % LOAD_STEP == 0:
+                await trio.lowlevel.checkpoint()
+            if isinstance(kept, Kept):
+                self.book.put(kept, row.version)
+            else:
+                self.teller.notice("error", "CRON_JOB_DAMAGED", f"the cron job {row.id} is damaged: {kept}")
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery

@@ -15,11 +15,8 @@ from gateway.services.cron.schedule import slots, timetable_of
 from tests.support.jobs import BEGIN_MS, Clock, JobBox, open_jobs
 
 DAY = 86_400.0
-QUIET: dict[str, Any] = {
-    "sessionTarget": "main",
-    "payload": {"kind": "systemEvent", "text": "x"},
-    "wakeMode": "next-heartbeat",
-}
+EVENT = {"kind": "systemEvent", "text": "x"}
+QUIET: dict[str, Any] = {"sessionTarget": "main", "payload": EVENT, "wakeMode": "next-heartbeat"}
 """A job whose run is over in the transaction that obeys its slot."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -167,7 +168,7 @@ async def test_a_failing_job_backs_off_alerts_and_is_switched_off(idle, mock_clo
     now = await idle.cron.get(job["id"])
     entries = await idle.log()
     assert [entry.status for entry in entries] == ["error"] * 10
-    gaps = [(after.run_at_ms - before.run_at_ms) // 1000 for before, after in zip(entries, entries[1:], strict=False)]
+    gaps = [(after.run_at_ms - before.run_at_ms) // 1000 for before, after in itertools.pairwise(entries)]
     assert gaps[:4] == [30, 60, 300, 900]
     assert (now["enabled"], now["state"]["autoDisabled"]["reason"]) == (False, "consecutive-failures")
     assert [text for role, text in idle.texts("agent:main:ops") if role == "user"] == [
