@@ -1,7 +1,7 @@
 """The table `audit`: who asked for what at the outer door, who granted it, who was refused, and by which rule.
 
 Lines are added and read. That none is changed, and none of the newest 100,000 deleted, is held by triggers of the
-table itself, whoever writes."""
+table itself, whoever writes. Of older ones the refusals go first."""
 
 from __future__ import annotations
 
@@ -50,7 +50,15 @@ def _unpacked(detail: str) -> Any:
         return {"damaged": detail[:200]}
 
 
+_OLD = "SELECT id FROM audit WHERE id <= (SELECT max(id) FROM audit) - :kept AND event"
+_TRIM = f"""DELETE FROM audit WHERE id IN (
+    SELECT * FROM ({_OLD} LIKE '%.refused' LIMIT :limit)
+    UNION ALL SELECT * FROM ({_OLD} NOT LIKE '%.refused' ORDER BY id DESC LIMIT :limit OFFSET :kept)
+)"""
+
+
 def trim(db: sqlite3.Connection, limit: int) -> int:
-    """Drop up to `limit` lines older than the newest KEPT."""
-    sql = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id <= (SELECT max(id) FROM audit) - ? LIMIT ?)"
-    return db.execute(sql, (KEPT, limit)).rowcount
+    """Drop lines older than the newest KEPT, some `limit` at a time: refusals all; of what was asked, granted and taken
+    away the newest KEPT stay besides. Anybody may be refused as often as they like, and shall not push out by it who
+    was let in."""
+    return db.execute(_TRIM, {"kept": KEPT, "limit": limit}).rowcount

@@ -24,7 +24,8 @@ MAX_LISTED = 1000
 
 
 class Audit:
-    """What happened at the outer door; the newest 100,000 lines stay (`housekeeping`)."""
+    """What happened at the outer door; the newest 100,000 lines stay, and as many that are no refusals
+    (`housekeeping`)."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
