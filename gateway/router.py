@@ -1,5 +1,5 @@
-"""The router: the only place that enforces a row. Finds it, checks scope and size, decodes parameters, calls the
-handler.
+"""The router: the only place that enforces a row. Finds it, checks scope, size and budget, decodes parameters, calls
+the handler.
 
 A plain function as handler is answered at once, inside the connection's read loop; it must not take long. An async one
 gets a task of its own, cancelled when its connection ends. A handler sees only calls its row lets through."""
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.auth.principal import Principal
 from gateway.auth.principal import Refusal as RefusalNote
+from gateway.auth.ratelimit import retry_after
+from gateway.auth.writebudget import MAX_CALLS, WINDOW_MS, WriteBudget, payer_of
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
 from gateway.protocol.calls.row import Row
@@ -118,8 +120,11 @@ class Router:
         *,
         refused: Callable[[RefusalNote], None],
         rows: Mapping[str, Row] = ROWS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = services
+        self._clock = clock
+        self._budget = WriteBudget()
         self._refused = refused
         self._entries = {
             name: _Entry(rows[name], handler, inspect.iscoroutinefunction(handler))
@@ -172,7 +177,17 @@ class Router:
         size = memoryview(request.params).nbytes
         if size > entry.row.max_bytes:
             raise invalid(f"{request.method}: parameters of {size} bytes, at most {entry.row.max_bytes} are allowed")
+        if entry.row.budgeted:
+            self._charge(principal, request.method)
         return entry
+
+    def _charge(self, principal: Principal, method: str) -> None:
+        payer = payer_of(principal)
+        wait = self._budget.spend(method, payer, round(self._clock() * 1000)) if payer is not None else 0
+        if wait:
+            limit = f"{MAX_CALLS} per {WINDOW_MS // 1000}s"
+            text = f"rate limit exceeded for {method}; retry after {retry_after(wait)}s"
+            raise unavailable(text, wait, method=method, limit=limit)
 
     def _check_words(self, entry: _Entry, principal: Principal, params: Any) -> None:
         """What a call says may need more than what its name does."""

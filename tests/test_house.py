@@ -58,6 +58,7 @@ PURE_MODULES = (
     "gateway.auth.proxies",
     "gateway.auth.ratelimit",
     "gateway.auth.secrets",
+    "gateway.auth.writebudget",
 )
 PURE_PACKAGES = ("gateway.protocol",)
 

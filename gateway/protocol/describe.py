@@ -74,7 +74,8 @@ def _method(row: Row) -> str:
     scope = f"`{row.scope}`" + (f" or `{row.or_scope}`" if row.or_scope else "")
     scope += ", more for some parameters" if row.scope_for else ""
     waits = "; may wait" if row.waits else ""
-    return f"\n### {row.name}\n\n{row.summary} Scope {scope}{waits}.\n{_parameters(row.params)}"
+    budget = "; from outside 30 calls in 60 s" if row.budgeted else ""
+    return f"\n### {row.name}\n\n{row.summary} Scope {scope}{waits}{budget}.\n{_parameters(row.params)}"
 
 
 def _tool(tool: tools.Tool) -> str:

@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from gateway.auth.principal import Principal, Refusal
+from gateway.auth.principal import Kind, Principal, Refusal
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
 from gateway.protocol.errors import ErrorShape, forbidden, unavailable
@@ -253,3 +253,34 @@ async def test_a_slow_call_is_logged_unless_it_is_meant_to_wait(caplog, monkeypa
     router.dispatch(peer, request("agent.wait", {"runId": "r"}, id="2"))
     await peer.finish()
     assert [record.method for record in caplog.records if record.message == "slow call"] == ["health"]
+
+
+def test_who_is_outside_is_told_when_it_may_change_the_system_again_and_who_is_inside_is_not_counted():
+    now, handled = [100.0], list[str]()
+    router = Router(
+        {name: lambda call: handled.append(call.row.name) for name in ("cron.remove", "cron.get")},
+        cast("Services", None), refused=lambda note: None, clock=lambda: now[0],
+    )  # fmt: skip
+    device = Principal(Kind.DEVICE, frozenset({scopes.ADMIN}), "outer:0", -1, -1, 0, device="d1", address="192.0.2.7")
+    outside, inside = Listener(device), Listener(operator())
+    for peer in (outside, inside):
+        for _ in range(30):
+            router.dispatch(peer, request("cron.remove", {"id": "j"}))
+    assert len(handled) == 60
+    now[0] += 12.3
+    router.dispatch(again := Listener(device), request("cron.remove", {"id": "j"}))
+    assert again.error == ErrorShape(
+        "UNAVAILABLE", "rate limit exceeded for cron.remove; retry after 48s",
+        details={"method": "cron.remove", "limit": "30 per 60s"}, retryable=True, retry_after_ms=47_700,
+    )  # fmt: skip
+    router.dispatch(outside, request("cron.get", {"id": "j"}))
+    router.dispatch(inside, request("cron.remove", {"id": "j"}))
+    now[0] += 47.7
+    router.dispatch(outside, request("cron.remove", {"id": "j"}))
+    assert len(handled) == 63
+
+
+def test_the_methods_that_are_counted_are_openclaws_of_those_there_are():
+    assert {row.name for row in ROWS.values() if row.budgeted} == {
+        "cron.add", "cron.update", "cron.remove", "cron.run",
+    }  # fmt: skip

@@ -44,7 +44,8 @@ class Nothing(Params, frozen=True):
 class Row:
     """One method. `scope` is a word of `protocol.scopes`, `or_scope` another that is enough as well; `max_bytes`
     bounds the parameters; `waits` marks a call that may take long by design, so that it does not count as a slow
-    one. `scope_for`: the scope a call needs with these parameters, where they decide; `scope` is the least of them."""
+    one. `scope_for`: the scope a call needs with these parameters, where they decide; `scope` is the least of them.
+    `budgeted`: it changes how the system is run, and a peer of the outer door may call it so often in a minute."""
 
     name: str
     scope: str
@@ -56,6 +57,7 @@ class Row:
     hidden: bool = False
     or_scope: str | None = None
     scope_for: Callable[[Any], str] | None = None
+    budgeted: bool = False
     decoder: msgspec.msgpack.Decoder[Any] = field(init=False, repr=False, compare=False)
     json_decoder: msgspec.json.Decoder[Any] = field(init=False, repr=False, compare=False)
 
