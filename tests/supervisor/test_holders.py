@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -101,7 +103,12 @@ def test_every_holder_of_a_socket_is_found_in_one_look():
     left, right = socket.socketpair()
     with left, right:
         inodes = [os.fstat(one.fileno()).st_ino for one in (left, right)]
-        assert scan([*inodes, 1]) == {inodes[0]: [os.getpid()], inodes[1]: [os.getpid()], 1: []}
+        found = scan([*inodes, 1])
+        assert {inode: list(places) for inode, places in found.items()} == {
+            inodes[0]: [os.getpid()],
+            inodes[1]: [os.getpid()],
+            1: [],
+        }
     assert scan([]) == {}
 
 
@@ -168,3 +175,69 @@ def test_a_kernel_that_does_not_answer_makes_nobody_remote(monkeypatch, broken):
             [told] = answering.decide([asked])
             monkeypatch.undo()
     assert (told.kind, "Too many open files" in told.detail) == ("unknown", True)
+
+
+@contextmanager
+def connections(count: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+    """So many connections of this process's with itself: both ends."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        pairs = []
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection(server.getsockname()))
+            pairs.append((client, stack.enter_context(server.accept()[0])))
+        yield pairs
+
+
+def test_a_program_with_many_sockets_is_looked_through_once(monkeypatch):
+    looks, real = 0, os.readlink
+
+    def readlink(*args: Any, **options: Any) -> str:
+        nonlocal looks
+        looks += 1
+        return real(*args, **options)
+
+    answering = Holders(Whois(SpawnTable(), 0), US)
+    with connections(100) as pairs:
+        [alone] = answering.decide([question(0, pairs[0][1])])
+        monkeypatch.setattr(os, "readlink", readlink)
+        answering.decide([question(0, pairs[0][1])])
+        for_one, looks = looks, 0
+        told = answering.decide([question(id, accepted) for id, (_, accepted) in enumerate(pairs)])
+    assert [(one.kind, one.pids) for one in told] == [("outside", alone.pids)] * 100
+    assert looks < for_one + 100 + 1000, "others may open files meanwhile; looking through it each time takes 20,000"
+
+
+def test_a_socket_that_moves_while_its_holder_is_looked_at_is_found_again(monkeypatch):
+    real = os.pidfd_open
+    with connections(1) as [(client, accepted)]:
+
+        def move(pid: int, flags: int = 0) -> int:
+            if pid == os.getpid() and client.fileno() >= 0:
+                moved.append(os.dup(client.fileno()))
+                client.close()
+            return real(pid, flags)
+
+        moved: list[int] = []
+        monkeypatch.setattr(os, "pidfd_open", move)
+        [told] = Holders(Whois(SpawnTable(), 0), US).decide([question(1, accepted)])
+        assert moved
+        os.close(moved[0])
+    assert (told.kind, told.pids) == ("outside", [os.getpid()])
+
+
+def test_a_holder_that_lets_go_while_it_is_looked_at_holds_nothing(monkeypatch):
+    real = os.pidfd_open
+    with connections(1) as [(client, accepted)]:
+        left, right = socket.socketpair()
+        socket.send_fds(left, [b"x"], [client.fileno()])  # in flight: the connection lives, and nobody has it
+
+        def let_go(pid: int, flags: int = 0) -> int:
+            client.close()
+            return real(pid, flags)
+
+        monkeypatch.setattr(os, "pidfd_open", let_go)
+        [told] = Holders(Whois(SpawnTable(), 0), US).decide([question(1, accepted)])
+        left.close()
+        right.close()
+    assert told.pids == []
