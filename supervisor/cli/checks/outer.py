@@ -13,7 +13,9 @@ from supervisor.cli.invocation import Invocation
 from supervisor.cli.snapshot import read_status
 
 if TYPE_CHECKING:
-    from gateway.config.gateway_settings import Gateway
+    from gateway.config.gateway_settings import Gateway, Tls
+
+_TLS = "outer door's TLS"
 
 
 def checks(run: Invocation) -> Iterator[Check]:
@@ -29,7 +31,7 @@ def checks(run: Invocation) -> Iterator[Check]:
         yield Check("outer door", OK, "off: the Unix doors only")
         return
     yield _place(gateway, run)
-    yield _tls(gateway)
+    yield _tls(gateway, Path(run.state_dir))
     yield _auth(gateway)
     yield _lookup()
 
@@ -51,13 +53,33 @@ def _place(gateway: Gateway, run: Invocation) -> Check:
     return Check("outer door", OK, f"bind {gateway.bind}: will open at {', '.join(told)}")
 
 
-def _tls(gateway: Gateway) -> Check:
+def _tls(gateway: Gateway, state_dir: Path) -> Check:
     if gateway.tls.enabled:
-        return Check("outer door's TLS", OK, "on")
+        return _pair(gateway.tls, state_dir)
     if gateway.stays_local:
-        return Check("outer door's TLS", OK, f"off: bind {gateway.bind} is reached from this machine only")
+        return Check(_TLS, OK, f"off: bind {gateway.bind} is reached from this machine only")
     fix = "set gateway.tls.enabled to true, unless a proxy in front adds TLS"
-    return Check("outer door's TLS", WARN, f"off with bind {gateway.bind}: secrets cross the network in the clear", fix)
+    return Check(_TLS, WARN, f"off with bind {gateway.bind}: secrets cross the network in the clear", fix)
+
+
+def _pair(tls: Tls, state_dir: Path) -> Check:
+    """Whether certificate and key would be taken: a running system keeps the old pair, the next start does not."""
+    from gateway.listen.certificate import BadCertificate, place_of, utc_now
+    from gateway.listen.tls import load
+
+    place = place_of(tls, state_dir)
+    try:
+        if place.generate and not place.cert.exists() and not place.key.exists():
+            return Check(_TLS, OK, "on: the certificate is made at the first start")
+        facts = load(place, tls).facts
+    except BadCertificate as error:
+        return Check(_TLS, FAIL, f"on: {error}", "without a pair that fits the next start is refused")
+    except OSError as error:
+        return Check(_TLS, WARN, f"on: the pair cannot be looked at: {error}", "run it as the account peergate runs as")
+    told = f"on: {facts.fingerprint}, valid until {facts.not_after:%Y-%m-%d}"
+    if utc_now() > facts.not_after:
+        return Check(_TLS, WARN, f"{told}: that is over", "peergate cert renew, or whoever made it")
+    return Check(_TLS, OK, told)
 
 
 def _auth(gateway: Gateway) -> Check:

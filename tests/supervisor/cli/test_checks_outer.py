@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+from datetime import timedelta
 
 import pytest
 
+from gateway.listen.certificate import Place, make_pair, read_facts, utc_now, write_pair
 from tests.supervisor.cli.support import Shell
 
 DOOR, TLS, SECRET, PEERS = "outer door", "outer door's TLS", "outer door's secret", "peers on this machine"
@@ -40,6 +42,23 @@ def test_doctor_says_how_the_outer_door_stands(peergate: Shell, gateway, name, s
     check = checks(peergate, gateway)[name]
     assert (check["status"], found in check["found"]) == (status, True), check
     assert (check["fix"] is not None) >= (status != "ok")
+
+
+def test_doctor_looks_at_the_pair_the_next_start_will_use(peergate: Shell):
+    lan: dict[str, object] = {"bind": "lan"}
+    tls = peergate.home / "state" / "tls"
+    assert checks(peergate, lan)[TLS]["found"] == "on: the certificate is made at the first start"
+    place = Place(tls / "gateway.crt", tls / "gateway.key")
+    tls.mkdir(parents=True)
+    write_pair(place, *make_pair(["localhost"], utc_now()))
+    good = checks(peergate, lan)[TLS]
+    assert (good["status"], read_facts(place).fingerprint in good["found"]) == ("ok", True)
+    place.key.write_text("torn")
+    torn = checks(peergate, lan)[TLS]
+    assert (torn["status"], "are no pair that can be used" in torn["found"]) == ("fail", True)
+    write_pair(place, *make_pair(["localhost"], utc_now() - timedelta(days=20 * 365)))
+    old = checks(peergate, lan)[TLS]
+    assert (old["status"], "that is over" in old["found"]) == ("warn", True)
 
 
 def test_doctor_names_who_has_the_port(peergate: Shell):
