@@ -40,12 +40,12 @@ PURE_MODULES = (
     "gateway.services.run_state",
     "gateway.services.lanes",
     "gateway.services.policy",
+    "gateway.schedules.explain",
+    "gateway.schedules.schedule",
     "gateway.services.cron.addresses",
-    "gateway.services.cron.explain",
     "gateway.services.cron.misfire",
     "gateway.services.cron.outcome",
     "gateway.services.cron.overlap",
-    "gateway.services.cron.schedule",
     "gateway.auth.decide",
     "gateway.services.pairing.rules",
     "gateway.services.pairing.changes",
@@ -66,6 +66,7 @@ PURE_PACKAGES = ("gateway.protocol",)
 REACH = {
     "gateway.protocol": ("gateway.protocol",),
     "gateway.client": ("gateway.client", "gateway.link", "gateway.protocol"),
+    "gateway.schedules": ("gateway.schedules", "gateway.protocol"),
     "supervisor.messages": (),
 }
 ONLY_IMPORTER = {"trio_websocket": ("gateway.link.websocket",)}

@@ -17,9 +17,9 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.protocol.cron import At, Job
+from gateway.schedules.schedule import BadSchedule, Timetable
 from gateway.services.cron.job import offset_of, table_of
 from gateway.services.cron.misfire import Plan, Rules
-from gateway.services.cron.schedule import BadSchedule, Timetable
 from gateway.store.cron import JobRow
 
 log = logging.getLogger("gateway.cron")

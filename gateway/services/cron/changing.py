@@ -167,15 +167,10 @@ class Changes:
             return told(replace(kept, plan=Plan()), 0)
         offset = offset_of(job)
         slot = table_of(job.schedule, job.created_at_ms, self._scheduler.zones.get).after(now - offset)
-        while slot is not None and self._is_taken(job.id, slot):
-            slot = table_of(job.schedule, job.created_at_ms, self._scheduler.zones.get).after(slot)
         if slot is None:
             raise never_fires(job.schedule)
         job = replace(job, state=replace(job.state, schedule_activated_at_ms=now))
         return told(replace(kept, job=job, plan=Plan(slot)), offset)
-
-    def _is_taken(self, job_id: str, slot: int) -> bool:
-        return self._database.read(lambda db: cron.is_taken(db, job_id, slot))
 
     def _changed(self, kept: Kept, version: int, action: str) -> None:
         self._scheduler.book.put(kept, version)

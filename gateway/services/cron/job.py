@@ -32,8 +32,8 @@ from gateway.protocol.cron import (
 )
 from gateway.protocol.errors import Refusal, invalid
 from gateway.protocol.keys import SessionKey, main_key, parse_key
-from gateway.services.cron.explain import explain
-from gateway.services.cron.schedule import (
+from gateway.schedules.explain import explain
+from gateway.schedules.schedule import (
     BadSchedule,
     Timetable,
     default_stagger,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.protocol.cron import Misfire, Overlap
+from gateway.schedules.schedule import Timetable, count_slots, newest_slots
 from gateway.services.cron.overlap import Verdict, judge_overlap
-from gateway.services.cron.schedule import Timetable, count_slots, newest_slots
 
 GRACE_MS = 60_000
 """A slot counts as late when it is later than this: the clock is looked at at least so often."""
@@ -81,7 +81,7 @@ def decide(plan: Plan, table: Timetable, rules: Rules, running: int, now: int) -
     # Rules of a time zone may have changed since the slot was found: it is run all the same, once.
     chosen = (found[0] if caught else found[-1]) if found else plan.slot
     missed = count_slots(table, plan.slot - 1, chosen - 1, MAX_COUNTED)
-    following = table.after(chosen if caught else horizon)
+    following = table.after(chosen)
     late = now - chosen - rules.offset > GRACE_MS
     after = Plan(following, 0, None)
     if late and rules.misfire == "skip" and not rules.once and not plan.not_before:

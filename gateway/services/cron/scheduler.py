@@ -16,6 +16,7 @@ import trio
 from msgspec.structs import replace
 
 from gateway.protocol.errors import Refusal
+from gateway.schedules.zones import Zones
 from gateway.services.cron import steps
 from gateway.services.cron.book import Book, Entry, Kept, kept_of, row_of, rules_of, told
 from gateway.services.cron.job import agent_of
@@ -25,7 +26,6 @@ from gateway.services.cron.overlap import Verdict
 from gateway.services.cron.reckoning import reckoned
 from gateway.services.cron.steps import Done, Firing
 from gateway.services.cron.teller import Teller
-from gateway.services.cron.zones import Zones
 from gateway.services.engine import Engine
 from gateway.services.ports import Publisher
 from gateway.services.runs import Runs
@@ -261,12 +261,9 @@ class Scheduler:
                 continue
             if entry.table is None:
                 self._put_off(entry, entry.trouble)
-            elif (plan := reckoned(entry, self.now(), self._is_taken)) != entry.plan:
+            elif (plan := reckoned(entry, self.now())) != entry.plan:
                 self._replan(entry, plan)
         self.poke()
-
-    def _is_taken(self, job_id: str, slot: int) -> bool:
-        return self._database.read(lambda db: cron.is_taken(db, job_id, slot))
 
     def _replan(self, entry: Entry, plan: Plan) -> None:
         self.store(entry, replace(entry.kept, plan=plan))

@@ -35,7 +35,7 @@ def next_slots(run: Invocation, expr: str, tz: str | None, count: int, after: st
 def _begin(after: str | None, tz: str | None) -> int:
     if after is None:
         return round(time.time() * 1000)
-    from gateway.services.cron.schedule import BadSchedule, parse_at
+    from gateway.schedules.schedule import BadSchedule, parse_at
     from supervisor.cli.cron.given import instant_of
 
     try:
@@ -49,8 +49,8 @@ def _begin(after: str | None, tz: str | None) -> int:
 def slots_of(expr: str, tz: str | None, count: int, begin_ms: int) -> dict[str, Any]:
     """The next slots of an expression after an instant. Raises Usage for what means nothing or never comes."""
     from gateway.protocol.cron import Cron
-    from gateway.services.cron.schedule import BadSchedule, timetable_of
-    from gateway.services.cron.zones import host_zone
+    from gateway.schedules.schedule import BadSchedule, timetable_of
+    from gateway.schedules.zones import host_zone
 
     name = tz or host_zone()
     zone = zone_of(name)

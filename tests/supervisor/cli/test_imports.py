@@ -42,3 +42,11 @@ def test_a_short_command_loads_nothing_heavy(words: tuple[str, ...]):
 
 def test_help_does_not_load_the_client():
     assert not {"msgpack", "socket", "supervisor.cli.wire"} & imported("--help")
+
+
+def test_a_schedule_shown_to_a_person_loads_its_arithmetic_and_nothing_of_the_gateway_besides():
+    modules = imported("cron", "next", "0 9 * * 1-5", "--tz", "Europe/Berlin")
+    ours = {name for name in modules if name.startswith("gateway.")}
+    assert "gateway.schedules.explain" in ours
+    assert not {name for name in ours if not name.startswith(("gateway.schedules", "gateway.protocol"))}
+    assert (HEAVY - {"msgspec"}) & modules == set()

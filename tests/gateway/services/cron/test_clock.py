@@ -11,7 +11,7 @@ import trio
 
 from gateway.protocol.cron import Cron as CronSchedule
 from gateway.protocol.cron import Every
-from gateway.services.cron.schedule import slots, timetable_of
+from gateway.schedules.schedule import slots, timetable_of
 from tests.support.jobs import BEGIN_MS, Clock, JobBox, open_jobs
 
 DAY = 86_400.0

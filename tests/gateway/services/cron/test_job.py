@@ -10,8 +10,8 @@ import pytest
 from gateway.protocol.calls.cron import JobPatch
 from gateway.protocol.cron import Job, Owner, Wish
 from gateway.protocol.errors import Refusal
+from gateway.schedules.zones import Zones
 from gateway.services.cron.job import Facts, bound_key, is_address, make_job, patch_job
-from gateway.services.cron.zones import Zones
 
 NOW = 1_800_000_000_000
 TURN = {"kind": "agentTurn", "message": "do it"}

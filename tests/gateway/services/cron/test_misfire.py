@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.protocol.cron import Misfire, Overlap
+from gateway.schedules.schedule import Once, Pace
 from gateway.services.cron.misfire import GRACE_MS, MAX_COUNTED, Plan, Retry, Rules, decide
 from gateway.services.cron.overlap import MAX_PARALLEL, Verdict, judge_overlap
-from gateway.services.cron.schedule import Once, Pace
 
 MINUTE = 60_000
 TABLE = Pace(0, MINUTE)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.protocol.cron import At, Cron, Every, OnExit, Stream
-from gateway.services.cron.schedule import (
+from gateway.schedules.schedule import (
     BadSchedule,
     Calendar,
     Once,
@@ -25,7 +25,7 @@ from gateway.services.cron.schedule import (
     stagger_offset,
     timetable_of,
 )
-from tests.gateway.services.cron.reference import instants, utc
+from tests.gateway.schedules.reference import instants, utc
 
 # A zone, and days around a change of its clock: forward, back, by half an hour, at midnight, over a whole day.
 CHANGES = [

@@ -11,7 +11,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from gateway.services.cron.schedule import BadSchedule
+from gateway.schedules.schedule import BadSchedule
 
 LOCAL = Path("/etc/localtime")
 

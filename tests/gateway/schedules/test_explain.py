@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.protocol.cron import At, Cron, Every
-from gateway.services.cron.explain import duration, explain
+from gateway.schedules.explain import duration, explain
 
 
 @pytest.mark.parametrize(

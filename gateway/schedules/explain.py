@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from cronsim import CronSim, CronSimError
 
 from gateway.protocol.cron import At, Cron, Every, Schedule
-from gateway.services.cron.schedule import BadSchedule, parse_at, parse_expression
+from gateway.schedules.schedule import BadSchedule, parse_at, parse_expression
 
 _UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
 _DAYS = {"*": "day", "1-5": "weekday", "MON-FRI": "weekday", "0,6": "Saturday and Sunday", "6,0": "Saturday and Sunday"}

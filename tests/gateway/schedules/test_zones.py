@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.services.cron.schedule import BadSchedule
-from gateway.services.cron.zones import Zones, host_zone
+from gateway.schedules.schedule import BadSchedule
+from gateway.schedules.zones import Zones, host_zone
 
 NOON = datetime(2027, 7, 1, 12, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def test_the_hosts_zone_is_the_environments_then_the_systems_then_utc(monkeypatc
     monkeypatch.setenv("TZ", "nonsense")
     assert host_zone() == "UTC"
     monkeypatch.delenv("TZ")
-    monkeypatch.setattr("gateway.services.cron.zones.LOCAL", tmp_path / "localtime")
+    monkeypatch.setattr("gateway.schedules.zones.LOCAL", tmp_path / "localtime")
     assert host_zone() == "UTC"
     (tmp_path / "localtime").symlink_to("/usr/share/zoneinfo/Europe/Berlin")
     assert host_zone() == "Europe/Berlin"
