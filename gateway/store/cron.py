@@ -101,11 +101,6 @@ def take_slot(db: sqlite3.Connection, job: str, slot: int) -> bool:
     return db.execute("INSERT OR IGNORE INTO cron_slots (job, slot) VALUES (?, ?)", (job, slot)).rowcount == 1
 
 
-def is_taken(db: sqlite3.Connection, job: str, slot: int) -> bool:
-    """Whether a slot is dealt with."""
-    return db.execute("SELECT 1 FROM cron_slots WHERE job = ? AND slot = ?", (job, slot)).fetchone() is not None
-
-
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 

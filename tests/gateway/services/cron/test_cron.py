@@ -280,15 +280,3 @@ async def test_the_session_of_a_single_run_is_dropped_when_its_time_is_over(box,
     box.clock.step(8 * 86_400)
     await box.cron.clean()
     assert await box.log() == []
-
-
-async def test_new_rules_of_a_time_zone_move_what_lies_ahead(box, mock_clock, monkeypatch):
-    job = await box.add(schedule={"kind": "cron", "expr": "0 12 * * *", "tz": "Asia/Tokyo"})
-    zones = box.cron._scheduler.zones
-    read = zones.get
-    monkeypatch.setattr(zones, "get", lambda name: read("Asia/Kolkata" if name == "Asia/Tokyo" else name))
-    monkeypatch.setattr(zones, "refresh", lambda: True)
-    box.cron._scheduler.book._zone_of = zones.get
-    await box.pass_time(601)
-    moved = await box.cron.get(job["id"])
-    assert moved["nextRunAtMs"] - job["nextRunAtMs"] == round((3.5 - 24) * 3_600_000)
