@@ -187,6 +187,7 @@ class Holders:
         cgroups: Cgroups | None = None,
     ) -> None:
         self._whois, self._our_uids, self._cgroups = whois, our_uids, cgroups
+        self._addresses = netlink.OwnAddresses()
         self._waiting: list[tuple[WhoHolds, Callable[[Held], None]]] = []
         self._asked = trio.Event()
 
@@ -209,9 +210,9 @@ class Holders:
                 answer(verdict)
 
     def decide(self, questions: Iterable[WhoHolds]) -> list[Held]:
-        """The verdicts, in order. Blocking: microseconds for remote peers, a few milliseconds for one look through
-        /proc."""
-        asked = [(question.id, look_up(question)) for question in questions]
+        """The verdicts, in order. Blocking, and for one thread at a time: microseconds for remote peers, a few
+        milliseconds for one look through /proc."""
+        asked = [(question.id, look_up(question, self._addresses)) for question in questions]
         try:
             held = scan({found.inode for _, (_, found) in asked if isinstance(found, diag.Socket)})
         except OSError as error:
@@ -250,12 +251,14 @@ class Holders:
             os.close(pidfd)
 
 
-def look_up(question: WhoHolds) -> tuple[bool, diag.Socket | OSError | ValueError | None]:
+def look_up(
+    question: WhoHolds, addresses: netlink.OwnAddresses
+) -> tuple[bool, diag.Socket | OSError | ValueError | None]:
     """Whether the peer's address is this host's, and its socket, or why the kernel does not say."""
     ours, peer = (question.local_host, question.local_port), (question.remote_host, question.remote_port)
     try:
         found = diag.established(peer, ours)
-        local = found is not None or netlink.is_local(_without_mapping(peer[0])) or _is_of_interface(peer[0])
+        local = found is not None or netlink.is_local(_without_mapping(peer[0])) or _is_of_interface(peer[0], addresses)
         return local, found
     except (OSError, ValueError) as error:
         return True, error
@@ -266,10 +269,9 @@ def _without_mapping(host: str) -> str:
     return unmapped(bare) + percent + scope
 
 
-def _is_of_interface(host: str) -> bool:
+def _is_of_interface(host: str, addresses: netlink.OwnAddresses) -> bool:
     """Whether an interface has the address, whatever the routes say."""
-    bare = unmapped(host.partition("%")[0])
-    return any(bare == own.partition("%")[0] for own in netlink.interface_addresses())
+    return unmapped(host.partition("%")[0]) in addresses.now()
 
 
 def _uid_that_counts(pid: int) -> int:

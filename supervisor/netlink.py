@@ -1,8 +1,8 @@
 """Conversations with the kernel over netlink(7): one request, all parts of its answer; and what rtnetlink(7) says of
 this host's own addresses.
 
-Owns: the framing. Nothing is cached: addresses come and go, and a socket is made, asked and closed in some twenty
-microseconds. Everything is asked in the network namespace we are in."""
+Owns: the framing. Nothing is kept but `OwnAddresses`, which hears of every change: addresses come and go, and a socket
+is made, asked and closed in some twenty microseconds. Everything is asked in the network namespace we are in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import ipaddress
 import os
 import socket
 import struct
+import weakref
 from collections.abc import Iterator
 
 SECONDS = 2.0
@@ -23,6 +24,7 @@ _REQUEST, _MULTI, _DUMP = 0x1, 0x2, 0x300
 
 _ROUTE = 0
 _RTM_GETADDR, _RTM_GETROUTE = 22, 26
+_GROUPS = 0x10 | 0x100  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths of destination and source, tos, table, protocol, scope, type
@@ -102,6 +104,52 @@ def interface_addresses() -> list[str]:
             if told == family and packed is not None:
                 found.append(_text(packed, interface))
     return list(dict.fromkeys(found))
+
+
+class OwnAddresses:
+    """The addresses of every interface, without their scopes, kept until the kernel tells of a change or cannot.
+
+    For one thread at a time. The kernel queues a notice before the call that changes an address returns, so whoever
+    looks afterwards has it; where a notice was lost (ENOBUFS, netlink(7)) there has been one."""
+
+    def __init__(self) -> None:
+        self._notices: socket.socket | None = None
+        self._kept: frozenset[str] | None = None
+
+    def now(self) -> frozenset[str]:
+        """All of them. Raises OSError."""
+        if self._notices is None:
+            self._notices = _listen_for_changes()
+            weakref.finalize(self, self._notices.close)
+        if _has_notice(self._notices):
+            self._kept = None
+        if self._kept is None:
+            self._kept = frozenset(host.partition("%")[0] for host in interface_addresses())
+        return self._kept
+
+
+def _listen_for_changes() -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _ROUTE)
+    try:
+        sock.bind((0, _GROUPS))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _has_notice(notices: socket.socket) -> bool:
+    """Whether one has come, or was lost; all that have come are taken."""
+    found = False
+    while True:
+        try:
+            notices.recv(_PART_BYTES)
+        except BlockingIOError:
+            return found
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+        found = True
 
 
 def _text(packed: bytes, interface: int) -> str:
