@@ -25,7 +25,7 @@ from gateway.connection import Connection
 from gateway.control import SupervisorLink, Taken
 from gateway.greet.desk import Arrival, Desk, snapshot_of
 from gateway.greet.outer import OuterGreeting
-from gateway.greet.policy import OuterPolicy, generated_token, needs_token, outer_policy
+from gateway.greet.policy import OuterPolicy, generated_token, lasts, needs_token, outer_policy
 from gateway.house import House
 from gateway.link import websocket
 from gateway.link.base import LinkLost
@@ -147,8 +147,8 @@ class Outside:
             door.retire()
 
     def reload(self) -> None:
-        """Take over what the new settings say. Whoever came in by a secret that is no longer it has to come again."""
-        before = self._policy.secrets
+        """Take over what the new settings say. Whoever came in by a rule that is no longer it has to come again."""
+        before = self._policy
         try:
             if self._token is None and needs_token(self._services.settings.gateway):
                 self._token = generated_token(self._state_dir)
@@ -157,10 +157,9 @@ class Outside:
             _log.error("the outer door keeps its old rules", extra={"error": str(error)})
             return
         self._limiter.rule = self._policy.rate
-        if self._policy.secrets != before:
-            for connection in self._live():
-                if connection.principal.method != "device-token":
-                    connection.end(CloseReason.AUTH_CHANGED, CloseReason.AUTH_CHANGED.value)
+        for connection in self._live():
+            if not lasts(connection.principal.method, before, self._policy):
+                connection.end(CloseReason.AUTH_CHANGED, CloseReason.AUTH_CHANGED.value)
 
     def report(self) -> dict[str, Any]:
         """For `status` and setup codes: where it is open, and who is before it."""

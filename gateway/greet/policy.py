@@ -58,6 +58,18 @@ def _proxy_rule(proxy: TrustedProxy | None) -> ProxyRule | None:
     )
 
 
+def lasts(method: str, before: OuterPolicy, now: OuterPolicy) -> bool:
+    """Whether somebody who came in by `method` under the rules of `before` stays under those of `now`. A device that
+    showed its own token does: what ends that is pairing's business."""
+    if method == "device-token":
+        return True
+    if now.secrets != before.secrets:
+        return False
+    if method == "trusted-proxy":
+        return (now.proxies, now.proxy_rule) == (before.proxies, before.proxy_rule)
+    return method != "none" or now.operators == before.operators
+
+
 def needs_token(gateway: Gateway) -> bool:
     """Whether a token has to be generated: the mode compares one, and the configuration says nothing of it. An empty
     one is said: nobody comes in by it."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.auth.ratelimit import Rule
-from gateway.greet.policy import TOKEN_FILE, OuterPolicy, generated_token, needs_token, outer_policy
+from gateway.greet.policy import TOKEN_FILE, OuterPolicy, generated_token, lasts, needs_token, outer_policy
 from tests.support.engine import settings_from
 
 
@@ -56,6 +57,43 @@ def test_every_part_of_the_configuration_arrives():
 
 def test_a_policy_does_not_show_its_secrets():
     assert "hush" not in repr(policy({"auth": {"token": "hush", "password": "hush", "mode": "token"}}))
+
+
+ANN = policy(
+    {"trustedProxies": ["10.0.0.1"], "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "X-User"}}}
+)
+ONLY_BOB = policy(
+    {
+        "trustedProxies": ["10.0.0.1"],
+        "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "X-User", "allowUsers": ["bob"]}},
+    }
+)
+TOKEN = policy({"auth": {"token": "t"}})
+OPEN = policy({"auth": {"mode": "none"}})
+
+
+@pytest.mark.parametrize(
+    ("method", "before", "now", "stays"),
+    [
+        ("token", TOKEN, TOKEN, True),
+        ("token", TOKEN, policy({"auth": {"token": "u"}}), False),
+        ("token", TOKEN, replace(TOKEN, proxies=ANN.proxies, operators=frozenset()), True),
+        ("device-token", TOKEN, policy({"auth": {"token": "u"}}), True),
+        ("device-token", ANN, ONLY_BOB, True),
+        ("bootstrap-token", TOKEN, policy({"auth": {"token": "u"}}), False),
+        ("trusted-proxy", ANN, ANN, True),
+        ("trusted-proxy", ANN, ONLY_BOB, False),
+        ("trusted-proxy", ANN, replace(ANN, proxies=()), False),
+        ("trusted-proxy", ANN, TOKEN, False),
+        ("none", OPEN, OPEN, True),
+        ("none", OPEN, TOKEN, False),
+        ("none", OPEN, replace(OPEN, operators=frozenset()), False),
+    ],
+)
+def test_who_came_in_by_a_rule_that_is_gone_does_not_stay(
+    method: str, before: OuterPolicy, now: OuterPolicy, stays: bool
+):
+    assert lasts(method, before, now) is stays
 
 
 def test_a_token_is_made_once_for_its_owner_alone(tmp_path):
