@@ -84,11 +84,15 @@ def tidy(facts: ClientFacts) -> ClientFacts:
     def cut(text: str | None) -> str | None:
         if text is None:
             return None
-        harmless = "".join(one for one in text[: 4 * MAX_FACT_CHARS] if unicodedata.category(one)[0] != "C")
-        return harmless.strip()[:MAX_FACT_CHARS] or None
+        return harmless(text[: 4 * MAX_FACT_CHARS])[:MAX_FACT_CHARS] or None
 
     told = {name: cut(getattr(facts, name)) for name in facts.__struct_fields__}
     return ClientFacts(**{name: value for name, value in told.items() if value is not None})
+
+
+def harmless(text: str) -> str:
+    """A text without line ends and what else a terminal would obey."""
+    return "".join(one for one in text if unicodedata.category(one)[0] != "C").strip()
 
 
 def same_grant(waiting: Sequence[Pending], asked: Wish) -> Pending | None:

@@ -83,8 +83,8 @@ def touch(db: sqlite3.Connection, device_id: str, role: str, facts: ClientFacts,
 
 
 def rename(db: sqlite3.Connection, device_id: str, label: str, by: Principal, now: int) -> Step[str]:
-    """Give a device a name of the operator's. Raises Refusal."""
-    name = label.strip()
+    """Give a device a name of the operator's, as far as it prints. Raises Refusal."""
+    name = rules.harmless(label)
     if not 0 < len(name) <= MAX_LABEL_CHARS:
         raise invalid(f"label required: 1 to {MAX_LABEL_CHARS} characters" if not name else _too_long(name))
     device = _mine(db, device_id, by, "device pairing rename denied")

@@ -148,7 +148,14 @@ async def test_a_revoked_role_stays_ended_until_it_is_approved_again(box, ended,
 
 
 @pytest.mark.parametrize(
-    ("label", "refused"), [("  Kitchen  ", ""), ("", "required"), (" ", "required"), ("x" * 65, "65")]
+    ("label", "refused"),
+    [
+        ("  Kitchen  ", ""),
+        ("\x1b\u202eKit\nchen\x07", ""),
+        ("", "required"),
+        (" \x1b", "required"),
+        ("x" * 65, "65"),
+    ],
 )
 async def test_a_name_of_the_operators(box, label: str, refused: str):
     await pair(box.services.pairing, "phone", READ)
