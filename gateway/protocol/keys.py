@@ -49,6 +49,13 @@ def main_key(agent: str) -> str:
     return f"agent:{agent}:main"
 
 
+def lasting_key(text: str) -> str:
+    """A session; instead of one made for a single run of a job, which nobody will ever say anything to again, its
+    agent's main session."""
+    key = parse_key(text)
+    return main_key(key.agent) if key is not None and key.kind == "cron" and ":run:" in key.rest else text
+
+
 def subagent_key(agent: str, unique: str) -> str:
     """A sub-agent's session; flat at any depth, the depth stands in the row."""
     return f"agent:{agent}:subagent:{unique}"

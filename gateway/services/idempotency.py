@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.protocol.errors import invalid
@@ -14,12 +14,29 @@ from gateway.services.work import Record
 from gateway.store import records
 from gateway.store.database import Database
 
+Keep = Callable[[Mapping[str, Any]], Record | None]
+"""What is to be kept of an answer, which its effect is written with; None for a caller without a key."""
+
+
+def unkept(answer: Mapping[str, Any]) -> None:
+    """Nothing: the caller gave no key."""
+
 
 def keep(db: sqlite3.Connection, record: Record | None, now: float) -> None:
     """Write an answer in the transaction that writes its effect. One recorded before under the key stays."""
     if record is not None:
         packed = json.dumps(record.result, separators=(",", ":"))
         records.remember(db, record.scope, record.key, record.digest, packed, now)
+
+
+def recalled(db: sqlite3.Connection, scope: str, key: str, digest: str) -> Any | None:
+    """The recorded answer, or None. Raises Refusal INVALID_REQUEST when the key was used with other arguments."""
+    found = records.recall(db, scope, key)
+    if found is None:
+        return None
+    if found[0] != digest:
+        raise invalid(f'the idempotency key "{key[:128]}" was used with other arguments; use a new one for a new call')
+    return json.loads(found[1])
 
 
 class Idempotency:
@@ -30,15 +47,8 @@ class Idempotency:
         self._clock = clock
 
     def recall(self, scope: str, key: str, digest: str) -> Any | None:
-        """The recorded answer, or None. Raises Refusal INVALID_REQUEST when the key was used with other arguments."""
-        found = self._database.read(lambda db: records.recall(db, scope, key))
-        if found is None:
-            return None
-        if found[0] != digest:
-            raise invalid(
-                f'the idempotency key "{key[:128]}" was used with other arguments; use a new one for a new call'
-            )
-        return json.loads(found[1])
+        """The recorded answer, or None. Raises Refusal as `recalled`."""
+        return self._database.read(lambda db: recalled(db, scope, key, digest))
 
     async def record(self, scope: str, key: str, digest: str, result: dict[str, Any]) -> None:
         """Keep an answer whose effect is on disk already; the first one recorded stays."""

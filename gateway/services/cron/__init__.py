@@ -1,10 +1,12 @@
 """Cron: jobs that run by the clock, and everything handlers and tools may ask of them.
 
 Owns the service `Cron`. Every change is on disk before it is answered. `who` is the agent's session that asks, which
-sees and changes the jobs it has made and no others; None is an operator."""
+sees and changes the jobs it has made and no others; None is an operator. `keep` says what is to be kept of the answer
+under the caller's idempotency key: it is written with the effect."""
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import uuid
 from typing import Any
@@ -15,7 +17,7 @@ import trio
 from gateway.protocol.calls.cron import CronList, CronRuns, CronStatus, JobPage, JobPatch, RunPage
 from gateway.protocol.cron import Owner, RunEntry, Wish
 from gateway.protocol.errors import invalid, unavailable
-from gateway.protocol.keys import main_key, parse_key
+from gateway.protocol.keys import lasting_key, main_key, parse_key
 from gateway.services.cron.book import Entry, rules_of
 from gateway.services.cron.changing import TRIES, Changes, is_mine
 from gateway.services.cron.courier import Courier
@@ -28,9 +30,11 @@ from gateway.services.cron.overlap import Verdict
 from gateway.services.cron.scheduler import Scheduler
 from gateway.services.cron.steps import Done, Firing
 from gateway.services.engine import Engine
+from gateway.services.idempotency import Keep, recalled, unkept
+from gateway.services.idempotency import keep as keep_answer
 from gateway.services.ports import Publisher
 from gateway.services.runs import Runs
-from gateway.services.work import NewMessage
+from gateway.services.work import NewMessage, Record
 from gateway.store import cron
 from gateway.store import sessions as session_rows
 
@@ -154,16 +158,18 @@ class Cron:
         return await self._changes.add(wish, who, declared=declared)
 
     async def update(
-        self, job_id: str, patch: JobPatch, revision: str | None = None, who: Owner | None = None
+        self, job_id: str, patch: JobPatch, revision: str | None = None, who: Owner | None = None, keep: Keep = unkept
     ) -> dict[str, Any]:
         """Change a job: its view. `revision`: only if its configuration is still that one."""
-        return await self._changes.update(job_id, patch, revision, who)
+        return await self._changes.update(job_id, patch, revision, who, keep)
 
-    async def remove(self, job_id: str, who: Owner | None = None) -> dict[str, Any]:
+    async def remove(self, job_id: str, who: Owner | None = None, keep: Keep = unkept) -> dict[str, Any]:
         """Remove a job; a run that goes on goes on. {ok, removed}"""
-        return await self._changes.remove(job_id, who)
+        return await self._changes.remove(job_id, who, keep)
 
-    async def run(self, job_id: str, mode: str = "force", who: Owner | None = None) -> dict[str, Any]:
+    async def run(
+        self, job_id: str, mode: str = "force", who: Owner | None = None, keep: Keep = unkept
+    ) -> dict[str, Any]:
         """Run a job now; accepted when this returns. {ok, enqueued, runId, processInstanceId}, or {ok, ran: false,
         reason}."""
         for _ in range(TRIES):
@@ -171,11 +177,15 @@ class Cron:
             firing = self._asked(entry, mode)
             if isinstance(firing, str):
                 return {"ok": True, "ran": False, "reason": firing}
-            done: Done = await self._scheduler.fire(firing)
+            run_id, instance = run_id_of(entry.job, firing.occasion), str(self._database.epoch)
+            answer = {"ok": True, "enqueued": True, "runId": run_id, "processInstanceId": instance}
+            record = keep(answer)
+            done: Done = await self._scheduler.fire(dataclasses.replace(firing, record=record))
             if not done.stale:
-                run_id = run_id_of(entry.job, firing.occasion)
-                instance = str(self._database.epoch)
-                return {"ok": True, "enqueued": True, "runId": run_id, "processInstanceId": instance}
+                return answer
+            if record is not None and done.answered:
+                before: dict[str, Any] = self._database.read(lambda db, kept=record: _recalled(db, kept))  # type: ignore[misc]
+                return before
         raise unavailable("the job changes all the time; try again", 100)
 
     def _asked(self, entry: Entry, mode: str) -> Firing | str:
@@ -201,13 +211,14 @@ class Cron:
 
     async def wake(
         self, mode: str, text: str, session_key: str | None = None, agent_id: str | None = None,
-        who: Owner | None = None,
+        who: Owner | None = None, *, run_id: str | None = None, keep: Keep = unkept,
     ) -> dict[str, Any]:  # fmt: skip
-        """Say something to a session: by a run at once (`now`), or with its next run (`next-heartbeat`)."""
+        """Say something to a session: by a run at once (`now`), or with its next run (`next-heartbeat`). `run_id`: that
+        of such a run, the same one when the call is sent again."""
         if not text.strip():
             return {"ok": False}
         agent = (agent_id or (who.agent_id if who else None) or self._engine.settings.default_agent).strip().lower()
-        key = parse_key(session_key or (who.session_key if who else None) or main_key(agent))
+        key = parse_key(session_key or (lasting_key(who.session_key) if who and who.session_key else main_key(agent)))
         if key is None:
             raise invalid(f'sessionKey "{(session_key or agent)[:128]}" is no session key')
         if key.agent not in self._engine.settings.agents.entries:
@@ -216,13 +227,14 @@ class Cron:
             raise invalid(f"{key} is not yours: name a session of the agent {who.agent_id}")
         if key.kind == "subagent":
             return {"ok": False, "reason": "unwakeable-session-key"}
+        record, now = keep({"ok": True}), self._scheduler.now()
         if mode == "now":
             said = {"kind": "internal_system", "sourceTool": "wake"}
             sender = (who.session_key if who else None) or "operator"
-            await self._runs.accept(NewMessage(str(uuid.uuid4()), str(key), text, said, sender=sender))
-            return {"ok": True}
-        now = self._scheduler.now()
-        await self._database.write(lambda db: _leave_words(db, str(key), text, now))
+            message = NewMessage(run_id or str(uuid.uuid4()), str(key), text, said, sender=sender, record=record)
+            await self._runs.accept(message)
+        else:
+            await self._database.write(lambda db: _leave_words(db, str(key), text, now, record))
         return {"ok": True}
 
     # --- small things -------------------------------------------------------------------------------------------------
@@ -238,10 +250,17 @@ class Cron:
         return entry.job.id if entry is not None else None
 
 
-def _leave_words(db: sqlite3.Connection, session: str, text: str, now: int) -> None:
+def _recalled(db: sqlite3.Connection, record: Record) -> Any:
+    return recalled(db, record.scope, record.key, record.digest)
+
+
+def _leave_words(db: sqlite3.Connection, session: str, text: str, now: int, record: Record | None) -> None:
+    if record is not None and _recalled(db, record) is not None:
+        return
     if cron.count_words(db, session) >= MAX_WORDS_WAITING:
         raise unavailable(f"{MAX_WORDS_WAITING} events wait for the session {session} already; send it a message", 5000)
     cron.add_words(db, session, text, now)
+    keep_answer(db, record, now)
 
 
 def _drop_sessions(db: sqlite3.Connection, before: float) -> None:

@@ -21,6 +21,8 @@ from gateway.services.cron.listing import view_of
 from gateway.services.cron.misfire import Plan
 from gateway.services.cron.scheduler import Scheduler
 from gateway.services.engine import Engine
+from gateway.services.idempotency import Keep, unkept
+from gateway.services.idempotency import keep as keep_answer
 from gateway.store import cron
 
 MAX_JOBS = 20_000
@@ -107,7 +109,7 @@ class Changes:
         return None if kept is None else {"created": False, "updated": True, "job": self.view(kept.job)}
 
     async def update(
-        self, job_id: str, patch: JobPatch, revision: str | None = None, who: Owner | None = None
+        self, job_id: str, patch: JobPatch, revision: str | None = None, who: Owner | None = None, keep: Keep = unkept
     ) -> dict[str, Any]:
         """Change a job: its view. `revision`: only if its configuration is still that one."""
         for _ in range(TRIES):
@@ -117,12 +119,12 @@ class Changes:
                     f"the job {job_id} has changed (configRevision {entry.kept.revision}, not {revision[:64]}); "
                     "look at it again", code="CRON_REVISION_CONFLICT",
                 )  # fmt: skip
-            kept = await self._store(entry, patch_job(entry.job, patch, self._facts(who)))
+            kept = await self._store(entry, patch_job(entry.job, patch, self._facts(who)), keep)
             if kept is not None:
                 return self.view(kept.job)
         raise unavailable("the job changes all the time; try again", 100)
 
-    async def _store(self, entry: Entry, job: Job) -> Kept | None:
+    async def _store(self, entry: Entry, job: Job, keep: Keep = unkept) -> Kept | None:
         """Keep a job with another configuration; None when it changed meanwhile."""
         before = entry.job
         fresh = job.schedule != before.schedule or (job.enabled and not before.enabled)
@@ -132,12 +134,13 @@ class Changes:
         job = replace(job, updated_at_ms=self._scheduler.now())
         kept = Kept(job, entry.plan if job.enabled else Plan(), entry.kept.revision + 1)
         kept = self._planned(kept) if fresh and job.enabled else told(kept, offset_of(job))
-        version = entry.version
+        version, record = entry.version, keep(self.view(kept.job))
 
         def step(db: sqlite3.Connection) -> bool:
             current = cron.version_of(db, job.id) == version
             if current:
                 cron.put_job(db, row_of(kept, version + 1))
+                keep_answer(db, record, job.updated_at_ms)
             return current
 
         stored = await self._database.write(
@@ -145,14 +148,20 @@ class Changes:
         )
         return kept if stored else None
 
-    async def remove(self, job_id: str, who: Owner | None = None) -> dict[str, Any]:
+    async def remove(self, job_id: str, who: Owner | None = None, keep: Keep = unkept) -> dict[str, Any]:
         """Remove a job; a run that goes on goes on. {ok, removed}"""
         await self._scheduler.loaded.wait()
         entry = self._scheduler.book.get(job_id)
         if entry is None or not is_mine(entry.job, who):
             return {"ok": True, "removed": False}
-        await self._database.write(lambda db: cron.remove_job(db, job_id), then=lambda _: self._removed(job_id))
-        return {"ok": True, "removed": True}
+        answer, now = {"ok": True, "removed": True}, self._scheduler.now()
+
+        def step(db: sqlite3.Connection) -> None:
+            cron.remove_job(db, job_id)
+            keep_answer(db, keep(answer), now)
+
+        await self._database.write(step, then=lambda _: self._removed(job_id))
+        return answer
 
     def _facts(self, who: Owner | None) -> Facts:
         settings = self._engine.settings

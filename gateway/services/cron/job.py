@@ -31,7 +31,7 @@ from gateway.protocol.cron import (
     Wish,
 )
 from gateway.protocol.errors import Refusal, invalid
-from gateway.protocol.keys import SessionKey, main_key, parse_key
+from gateway.protocol.keys import SessionKey, lasting_key, main_key, parse_key
 from gateway.schedules.explain import explain
 from gateway.schedules.schedule import (
     BadSchedule,
@@ -144,8 +144,10 @@ def _agent_of(wish: Wish, facts: Facts) -> str:
 
 
 def _session_of(wish: Wish, facts: Facts) -> str | None:
-    """The session a job is bound to: the one that is named, or its maker's."""
-    given = wish.session_key or (facts.owner.session_key if facts.owner else None)
+    """The session a job is bound to: the one that is named, or its maker's if that one goes on."""
+    given = wish.session_key or (
+        lasting_key(facts.owner.session_key) if facts.owner and facts.owner.session_key else None
+    )
     if given is None:
         return None
     key = parse_key(given)

@@ -32,9 +32,10 @@ from gateway.services.cron.message import (
 from gateway.services.cron.misfire import Decision
 from gateway.services.cron.outcome import Result, Settled, reason_of, settle
 from gateway.services.cron.overlap import Verdict
+from gateway.services.idempotency import keep
 from gateway.services.run_state import State
-from gateway.services.work import ChildLimit, NewMessage
-from gateway.store import cron, runs, sessions
+from gateway.services.work import ChildLimit, NewMessage, Record
+from gateway.store import cron, records, runs, sessions
 from gateway.store.cron import CallRow, RunRow
 from gateway.store.runs import RunRecord
 from supervisor.crashpoints import crashpoint
@@ -45,13 +46,15 @@ _ERRORS = {State.TIMED_OUT: "timeout", State.ABORTED: None, State.INTERRUPTED: N
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """Something to be done for a job: what was decided about a slot (`decision`), or a run somebody asked for."""
+    """Something to be done for a job: what was decided about a slot (`decision`), or a run somebody asked for, whose
+    answer is kept with it (`record`)."""
 
     kept: Kept
     version: int
     now: int
     settings: Settings
     decision: Decision | None = None
+    record: Record | None = None
 
     @property
     def occasion(self) -> Occasion:
@@ -63,11 +66,13 @@ class Firing:
 @dataclass(slots=True)
 class Done:
     """What a step did. `kept`: the job as it is now, None when it is gone or nothing was done. `entry`: the line of the
-    log that was written; `started`: the run that goes on. `settled` says what its end meant."""
+    log that was written; `started`: the run that goes on. `settled` says what its end meant. `stale`: nothing was done,
+    because the job has changed, or because the call was answered before (`answered`)."""
 
     kept: Kept | None = None
     version: int = 0
     stale: bool = False
+    answered: bool = False
     gone: str | None = None
     started: str | None = None
     entry: RunEntry | None = None
@@ -82,7 +87,10 @@ def fire_all(db: sqlite3.Connection, items: Sequence[Firing]) -> list[Done]:
     to_accept: list[tuple[int, NewMessage]] = []
     seen: set[str] = set()
     for item in items:
-        job_id = item.kept.job.id
+        job_id, record = item.kept.job.id, item.record
+        if record is not None and records.recall(db, record.scope, record.key) is not None:
+            done.append(Done(stale=True, answered=True))
+            continue
         if job_id in seen or cron.version_of(db, job_id) != item.version:
             done.append(Done(stale=True))
             continue
@@ -99,6 +107,9 @@ def fire_all(db: sqlite3.Connection, items: Sequence[Firing]) -> list[Done]:
         else:
             done[index] = _started(db, item, message)
             done[index].changes = outcome.changes
+    for item, fate in zip(items, done, strict=True):
+        if not fate.stale:
+            keep(db, item.record, item.now)
     crashpoint("gateway.cron.fire.after")
     return done
 

@@ -37,8 +37,15 @@ async def cron(call: ToolCall) -> dict[str, Any]:
             raise
         return failed(refusal.shape.message, **(refusal.shape.details or {}))
     if call.key is not None and args.action in CHANGING:
-        await call.services.idempotency.record(call.scope, call.key, call.digest, result)
+        await _keep(call, call.key, result)
     return result
+
+
+async def _keep(call: ToolCall, key: str, result: dict[str, Any]) -> None:
+    """Keep an answer that no effect was written with: that nothing was done, or which job an `add` has made."""
+    kept = call.services.idempotency
+    if kept.recall(call.scope, key, call.digest) is None:
+        await kept.record(call.scope, key, call.digest, result)
 
 
 def _who(call: ToolCall) -> Owner | None:
@@ -120,25 +127,27 @@ async def _update(call: ToolCall, args: CronArgs) -> dict[str, Any]:
     patch: JobPatch = args.patch
     if patch.schedule is not UNSET and isinstance(patch.schedule, At):
         patch = replace(patch, schedule=_absolute(call, patch.schedule))
-    return await call.services.cron.update(_job_id(args), patch, args.expected_config_revision, _who(call))
+    return await call.services.cron.update(_job_id(args), patch, args.expected_config_revision, _who(call), call.record)
 
 
 async def _remove(call: ToolCall, args: CronArgs) -> dict[str, Any]:
-    return await call.services.cron.remove(_job_id(args), _who(call))
+    return await call.services.cron.remove(_job_id(args), _who(call), call.record)
 
 
 async def _run(call: ToolCall, args: CronArgs) -> dict[str, Any]:
     mode = args.run_mode or args.mode or "force"
     if mode not in ("due", "force", "if-enabled"):
         raise invalid(f'run has no mode "{mode}", allowed: due, force, if-enabled')
-    return await call.services.cron.run(_job_id(args), mode, _who(call))
+    return await call.services.cron.run(_job_id(args), mode, _who(call), call.record)
 
 
 async def _wake(call: ToolCall, args: CronArgs) -> dict[str, Any]:
     mode = args.mode or "next-heartbeat"
     if mode not in ("now", "next-heartbeat"):
         raise invalid(f'wake has no mode "{mode}", allowed: now, next-heartbeat')
-    return await call.services.cron.wake(mode, args.text or "", args.session_key, args.agent_id, _who(call))
+    return await call.services.cron.wake(
+        mode, args.text or "", args.session_key, args.agent_id, _who(call), run_id=call.own_id("wake"), keep=call.record
+    )
 
 
 ACTIONS: dict[str, Callable[[ToolCall, CronArgs], Awaitable[dict[str, Any]]]] = {

@@ -41,6 +41,24 @@ def test_where_a_job_runs_that_does_not_say(payload: Any, session: str | None, t
     assert made(payload=payload, sessionKey=session).session_target == target
 
 
+BOUND = [
+    ("a conversation", MAIN, {}, MAIN),
+    ("a sub-agent's", "agent:main:subagent:kid", {}, "agent:main:subagent:kid"),
+    ("one run of a job", "agent:main:cron:j0:run:1800000000000", {}, MAIN),
+    ("one run somebody asked for", "agent:main:cron:j0:run:asked-1800000000000.2", {}, MAIN),
+    ("one run of a job of another agent", "agent:scout:cron:j0:run:1", {}, "agent:scout:main"),
+    ("one run, told otherwise", "agent:main:cron:j0:run:1", {"sessionKey": "agent:main:ops"}, "agent:main:ops"),
+]
+
+
+@pytest.mark.parametrize(("story", "maker", "fields", "bound"), BOUND, ids=[row[0] for row in BOUND])
+def test_a_job_an_agent_makes_is_bound_to_a_session_that_goes_on(story: str, maker: str, fields: Any, bound: str):
+    job = made(Owner(maker.split(":")[1], maker), **fields)
+    assert (job.session_key, job.session_target) == (bound, "current")
+    assert job.delivery is not None
+    assert (job.delivery.mode, job.delivery.to) == ("announce", bound)
+
+
 def test_what_is_not_said_is_filled_in():
     job = made()
     assert (job.name, job.enabled, job.wake_mode, job.overlap, job.misfire_cap) == ("do it", True, "now", "skip", 10)
