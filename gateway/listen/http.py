@@ -88,27 +88,35 @@ class Front:
     async def serve(self, visit: Visit) -> None:
         """One connection until its last answer, or its upgrade's end. Raises trio.BrokenResourceError; closes
         nothing."""
+        # What HTTP was spoken with is let go here: a WebSocket may be open for weeks.
+        if (headers := await self._converse(visit)) is not None:
+            await self._upgrade(visit, headers)
+
+    async def _converse(self, visit: Visit) -> Headers | None:
+        """Answer requests until one is a WebSocket's; its headers, with the request the next thing to read. None when
+        the connection is over."""
         peer = _Peer(visit.stream)
         for number in range(MAX_REQUESTS):
             request = await peer.next_request(HEAD_SECONDS if number == 0 else IDLE_SECONDS)
             if request is None:
-                return
+                return None
             if isinstance(request, Answer):
                 await peer.tell(request)
-                return
+                return None
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
             if wants_upgrade(headers):
                 refused = self._check_upgrade(visit, request, headers, first=number == 0, more=peer.has_more)
                 if refused is None:
                     visit.stream.unread(peer.raw)
-                    return await self._upgrade(visit, headers)
+                    return headers
                 await peer.tell(refused)
-                return
+                return None
             answer = self._answer(visit, request, headers)
             # Where a body ends may be told twice, and differently; what follows is believed by nobody (RFC 9112, 6.1).
             unclear = _first(headers, "transfer-encoding") is not None
             if await peer.tell(answer, last=unclear or number == MAX_REQUESTS - 1):
-                return
+                return None
+        return None
 
     def _answer(self, visit: Visit, request: h11.Request, headers: Headers) -> Answer:
         """To a request that is no upgrade. A probe of HTTP/1.0 may leave out the Host: no browser does."""

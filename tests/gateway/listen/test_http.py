@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 import pytest
 import trio
@@ -191,6 +193,11 @@ async def test_an_upgrade_is_a_connections_first_request_or_none(street):
 async def test_an_unfit_upgrade_is_refused(street, request_: bytes, status: int):
     assert (await street.ask(request_))[0] == status
     assert street.came == []
+
+
+async def test_a_websocket_keeps_nothing_of_the_http_before_it(street):
+    await shake_hands(street)
+    assert [one for one in gc.get_objects() if type(one).__qualname__ == "_Peer"] == []
 
 
 async def test_while_we_are_leaving_nobody_new_is_taken(street):
