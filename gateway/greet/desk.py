@@ -47,6 +47,14 @@ class Desk:
         except trio.TooSlowError:
             return Held(0, "unknown", detail="the supervisor did not answer in time")
 
+    async def look_again(self, arrival: Arrival) -> Held:
+        """Who holds the peer's end now, right before it is decided.
+
+        A peer on another host is not asked about again. A socket never leaves the network namespace it was made in, and
+        the kernel knew none of ours with these two ends; none comes into being later, not by an address that becomes
+        ours meanwhile either, short of forging one (TCP_REPAIR), which takes the right to redirect our network."""
+        return arrival.first if arrival.first.kind == "remote" else await self.look(arrival.local, arrival.remote)
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:

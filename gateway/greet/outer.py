@@ -2,8 +2,8 @@
 
 Owns one peer's way in. What is decided stands in `gateway.auth.outer`; here the picture is filled in, and the verdict
 becomes a greeting, a pending request and its answer, or a refusal, each with its line in the audit. Nothing a peer says
-is believed before `decide` has been asked, and the supervisor is asked who holds the socket twice: when it was accepted
-and right before."""
+is believed before `decide` has been asked. Of a peer on this host the supervisor is asked twice who holds its socket:
+when it was accepted, and right before."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class OuterGreeting:
 
     async def _settle(self, connection: Connection, request: Request, connect: Connect) -> Principal | None:
         arrival, desk = self._arrival, self._desk
-        held = await desk.look(arrival.local, arrival.remote)
+        held = await desk.look_again(arrival)
         self._policy = desk.policy()  # a reload meanwhile counts: an old secret is worth nothing from then on
         verdict = self._decide(connect, held)
         try:

@@ -218,6 +218,13 @@ async def test_who_holds_the_socket_must_be_known_and_stay_the_same(front, holds
     assert front.asked == [(("192.0.2.1", 18789), (HERE, 40000))] * 2
 
 
+async def test_of_a_peer_on_another_host_is_asked_once(front):
+    device = await front.paired(READ)
+    front.asked.clear()
+    assert (await front.knock(device, scopes=[READ]))["ok"]
+    assert len(front.asked) == 1
+
+
 async def test_a_process_of_ours_that_says_nothing_is_not_waited_for(front, autojump_clock):
     front.holds = [OURS]
     guest = await front.guest(HERE)

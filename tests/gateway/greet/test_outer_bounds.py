@@ -17,7 +17,7 @@ from gateway.auth.ratelimit import Rule
 from gateway.protocol.limits import HELLO_DEADLINE_MS, MAX_CONNECTIONS_PER_PRINCIPAL, MAX_HELLO_BYTES
 from supervisor.messages import Held
 from tests.gateway.auth.signing import TestDevice
-from tests.gateway.greet.front import AFAR, HERE, TOKEN, Front, open_front
+from tests.gateway.greet.front import AFAR, HERE, TOKEN, Front, Guest, open_front
 
 READ, ADMIN = "operator.read", "operator.admin"
 OUTSIDE = Held(1, "outside", uid=1000, cookie="a")
@@ -79,22 +79,22 @@ async def test_a_hello_has_a_size(front):
     assert (await guest.hear())["close"][0] == 1009
 
 
-def slow_supervisor(front: Front) -> trio.Event:
-    """From now on the supervisor answers when the event is set."""
-    release = trio.Event()
+async def doubted(front: Front) -> tuple[Guest, trio.Event]:
+    """A guest on this host, of whom the supervisor says once more who it is when the event is set."""
+    front.holds, release = [OUTSIDE], trio.Event()
+    guest = await front.guest(HERE)
 
     async def slowly(local: Any, remote: Any) -> Held:
         await release.wait()
-        return Held(1, "remote")
+        return OUTSIDE
 
     object.__setattr__(front.desk, "holder", slowly)
-    return release
+    return guest, release
 
 
 async def test_calls_sent_behind_connect_are_answered_in_order_once_it_is_in(front):
     device = await front.paired(READ)
-    guest = await front.guest()
-    release = slow_supervisor(front)
+    guest, release = await doubted(front)
     params = device.tree(nonce=guest.nonce, now=guest.ts, auth={"token": TOKEN})
     await guest.send(request("1", "connect", **params))
     for number in range(15):
@@ -110,8 +110,7 @@ async def test_calls_sent_behind_connect_are_answered_in_order_once_it_is_in(fro
 
 
 async def test_sixteen_calls_before_the_answer_are_too_many(front):
-    guest = await front.guest()
-    slow_supervisor(front)
+    guest, _ = await doubted(front)
     await guest.send(request("1", "connect"))
     for number in range(16):
         await guest.send(request(f"{number}", "health"))
@@ -121,8 +120,7 @@ async def test_sixteen_calls_before_the_answer_are_too_many(front):
 
 async def test_who_hangs_up_while_it_is_decided_about_leaves_no_connection(front):
     device = await front.paired(READ)
-    guest = await front.guest()
-    release = slow_supervisor(front)
+    guest, release = await doubted(front)
     await guest.send(request("1", "connect", **device.tree(nonce=guest.nonce, now=guest.ts, auth={"token": TOKEN})))
     guest.sock.close()
     await wait_all_tasks_blocked()
@@ -133,7 +131,8 @@ async def test_who_hangs_up_while_it_is_decided_about_leaves_no_connection(front
 
 async def test_a_supervisor_that_does_not_answer_lets_nobody_in(front, mock_clock):
     device = await front.paired(READ)
-    guest = await front.guest()
+    front.holds = [OUTSIDE]
+    guest = await front.guest(HERE)
     mock_clock.autojump_threshold = 0
 
     async def never(local: Any, remote: Any) -> Held:
