@@ -1,9 +1,9 @@
 """A TCP connection as bytes, with TLS when a context is given: reading waits, writing never does.
 
 Owns the socket. What the kernel does not take at once stays in an outbox of at most `max_buffered` bytes; a task that
-exists only while there is something left empties it. TLS runs on memory buffers (ssl.SSLObject), so that encrypting is
-a plain function too and nobody's cancellation can cut a record in half. It is a Trio stream, for what is built on
-one: HTTP and trio-websocket."""
+exists only while there is something left empties it: unless it is corked, somebody always does. TLS runs on memory
+buffers (ssl.SSLObject), so that encrypting is a plain function too and nobody's cancellation can cut a record in half.
+It is a Trio stream, for what is built on one: HTTP and trio-websocket."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import ssl
 import trio
 
 from gateway.link.base import LinkLost, SlowConsumer
+from gateway.link.queued import unacknowledged
+from gateway.link.records import read_records, words
 
 READ_BYTES = 64 * 1024
 MAX_CORKED_BYTES = 64 * 1024
@@ -44,11 +46,13 @@ class Tcp(trio.abc.Stream):
         self.max_buffered = MAX_BUFFERED_BYTES
         self.allowance = allowance
         self.overrun = False
+        self.came = self.written = 0  # bytes, ever
         self._sock = sock
         self._nursery: trio.Nursery | None = None
         self._replay = b""
         self._outbox = bytearray()
         self._flushing = False
+        self._turn = trio.Lock()
         self._corked = False
         self._gathers = False
         self._sealed = False
@@ -67,6 +71,11 @@ class Tcp(trio.abc.Stream):
         """Bytes that wait for the kernel."""
         return len(self._outbox)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes the peer's kernel has not taken: ours has them, or they are unsent."""
+        return len(self._outbox) + unacknowledged(self._sock)
+
     def attach(self, nursery: trio.Nursery, *, gather: bool = False) -> None:
         """From now on what cannot be sent at once is sent by a task in `nursery`, and `send_all` waits no more.
 
@@ -74,6 +83,7 @@ class Tcp(trio.abc.Stream):
         that many small answers are one packet. Only for a reader that always comes back."""
         self._nursery = nursery
         self._gathers = gather
+        self._start_flushing()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -91,7 +101,7 @@ class Tcp(trio.abc.Stream):
                     self._tls = None
                     raise NotTls("an HTTP request in the clear") from error
                 await self._push_records()  # the alert that tells the peer what was wrong
-                raise trio.BrokenResourceError(_words(error)) from error
+                raise trio.BrokenResourceError(words(error)) from error
             else:
                 return await self._push_records()
 
@@ -110,6 +120,7 @@ class Tcp(trio.abc.Stream):
             await trio.lowlevel.cancel_shielded_checkpoint()  # from here on a cancellation would lose it
             return data
         data = await (self._receive(size) if self._tls is None else self._decrypt(self._tls, size))
+        self.came += len(data)
         if self.allowance is not None:
             self.allowance -= len(data)
             if self.allowance < 0:
@@ -141,7 +152,7 @@ class Tcp(trio.abc.Stream):
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             try:
-                data = self._read_records(tls, size)
+                data = read_records(tls, self._incoming, size)
             except ssl.SSLWantReadError:
                 self._answer_records()
                 await self._feed()
@@ -149,21 +160,11 @@ class Tcp(trio.abc.Stream):
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""  # also without TLS's own goodbye: frames and HTTP say themselves where they end
             except ssl.SSLError as error:
-                raise trio.BrokenResourceError(_words(error)) from error
+                raise trio.BrokenResourceError(words(error)) from error
             else:
                 if not waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
-
-    def _read_records(self, tls: ssl.SSLObject, size: int) -> bytes:
-        """All that can be read at once: many small frames come in as many records. Raises as `read` does."""
-        data = tls.read(size)
-        while self._incoming.pending and len(data) < size:
-            try:
-                data += tls.read(size - len(data))
-            except ssl.SSLError:
-                break  # a record that is not whole, or an error that is met again at the next call
-        return data
 
     async def _feed(self) -> None:
         data = await self._receive(READ_BYTES)
@@ -202,16 +203,17 @@ class Tcp(trio.abc.Stream):
             try:
                 self._tls.write(data)
             except ssl.SSLError as error:
-                raise LinkLost(_words(error)) from error
+                raise LinkLost(words(error)) from error
             data = self._outgoing.read()
         self._put(data)
 
     def _put(self, data: bytes) -> None:
+        self.written += len(data)
         if self._corked or self._outbox:
             if len(self._outbox) > self.max_buffered:
                 raise SlowConsumer(f"{len(self._outbox)} bytes unread")
             self._outbox += data
-            if len(self._outbox) > MAX_CORKED_BYTES:
+            if not self._corked or len(self._outbox) > MAX_CORKED_BYTES:
                 self._push()
             return
         sent = self._send(data)
@@ -229,10 +231,9 @@ class Tcp(trio.abc.Stream):
         self._push()
 
     def _push(self) -> None:
-        if self._outbox and not self._flushing:
+        if self._outbox and not self._flushing and not self._turn.locked():
             del self._outbox[: self._send(self._outbox)]
-            if self._outbox:
-                self._start_flushing()
+            self._start_flushing()
 
     def seal(self) -> None:
         """Write nothing more: what is written from now on is dropped."""
@@ -247,29 +248,28 @@ class Tcp(trio.abc.Stream):
             raise LinkLost(str(error)) from error
 
     def _start_flushing(self) -> None:
-        if not self._flushing and self._nursery is not None:
+        if self._outbox and not self._flushing and self._nursery is not None:
             self._flushing = True
             self._nursery.start_soon(self._flush_in_background)
 
     async def _flush_in_background(self) -> None:
         try:
-            await self.flush()
-        except LinkLost:
-            # The reading side meets the same broken socket and ends the link with its reason.
-            self._outbox.clear()
+            with contextlib.suppress(LinkLost):  # the reading side meets it too, and ends the link with its reason
+                await self.flush()
         finally:
             self._flushing = False
 
     async def flush(self) -> None:
         """Wait until the kernel has taken everything. Raises LinkLost."""
-        while self._outbox:
-            if self._sock.fileno() < 0:
-                raise LinkLost("the connection was closed here")
-            try:
-                await trio.lowlevel.wait_writable(self._sock)
-            except (OSError, trio.ClosedResourceError) as error:
-                raise LinkLost(str(error)) from error
-            del self._outbox[: self._send(self._outbox)]
+        async with self._turn:  # only one may wait for a socket (trio.BusyResourceError)
+            while self._outbox:
+                if self._sock.fileno() < 0:
+                    raise LinkLost("the connection was closed here")
+                try:
+                    await trio.lowlevel.wait_writable(self._sock)
+                except (OSError, trio.ClosedResourceError) as error:
+                    raise LinkLost(str(error)) from error
+                del self._outbox[: self._send(self._outbox)]
 
     # --- as a Trio stream ---------------------------------------------------------------------------------------------
 
@@ -314,7 +314,3 @@ class Tcp(trio.abc.Stream):
             self.uncork()
         self.close()
         await trio.lowlevel.checkpoint()
-
-
-def _words(error: ssl.SSLError) -> str:
-    return error.reason or str(error)

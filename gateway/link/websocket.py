@@ -34,7 +34,7 @@ _log = logging.getLogger("gateway.link")
 MAX_REASON_BYTES = 120
 """Of a Close frame's text; a control frame has 125 bytes in all (RFC 6455 section 5.5)."""
 PING_SECONDS = 25.0
-"""Between two pings, and how long the pong may take."""
+"""Between two pings; and how long the pong may take while nothing moves: it may have to wait behind much else."""
 QUEUED_MESSAGES = 16
 """Messages that are read ahead; then the peer is made to wait by TCP."""
 
@@ -53,7 +53,7 @@ class WebSocketLink:
         self._stream = stream
         self._over = over
         self._masked = websocket.is_client
-        self._silent = False
+        self._silent = ""
         self._parting = False
 
     @property
@@ -101,7 +101,7 @@ class WebSocketLink:
 
     def _ended(self, closed: ConnectionClosed) -> list[bytes]:
         if self._silent:
-            raise PeerSilent(f"no pong within {PING_SECONDS:.0f} s")
+            raise PeerSilent(f"{self._silent} within {PING_SECONDS:.0f} s")
         if self._stream.overrun:
             raise FrameTooLarge("more bytes than are taken before hello")
         if closed.reason is not None and closed.reason.code == _TOO_BIG and not self._masked:
@@ -165,16 +165,26 @@ class WebSocketLink:
         self._stream.close()
 
     async def _keep_alive(self) -> None:
-        while True:
-            await trio.sleep(PING_SECONDS)
-            try:
-                with trio.fail_after(PING_SECONDS):
-                    await self._websocket.ping()
-            except trio.TooSlowError:
-                self._silent = True
-                return self._stream.close()  # wakes whoever reads
-            except ConnectionClosed:
-                return
+        """End it when the peer is silent: it has to take some of what waits for it, or else to send something."""
+        stream = self._stream
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await trio.sleep(PING_SECONDS)
+                came, waited, taken = stream.came, stream.waiting, stream.written - stream.waiting
+                while not await self._answers():
+                    behind = max(waited, stream.waiting) > 0
+                    if (taken >= stream.written - stream.waiting) if behind else (came >= stream.came):
+                        self._silent = "nothing taken" if behind else "no pong"
+                        return stream.close()  # wakes whoever reads
+                    came, waited, taken = stream.came, stream.waiting, stream.written - stream.waiting
+
+    async def _answers(self) -> bool:
+        with trio.move_on_after(PING_SECONDS):
+            if self._stream.unsent > self._stream.max_buffered:
+                await trio.sleep_forever()  # no room for a ping behind a large answer; what moves tells as much
+            await self._websocket.ping()
+            return True
+        return False
 
 
 def frame(kind: int, payload: bytes, *, masked: bool) -> bytes:
