@@ -120,7 +120,12 @@ print(open("/etc/hostname").read() != "")
 
 def test_threads_share_descriptors_and_other_processes_do_not(sleeper):
     entered, leave = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: (entered.set(), leave.wait()))
+
+    def stay() -> None:
+        entered.set()
+        leave.wait()
+
+    thread = threading.Thread(target=stay)
     thread.start()
     entered.wait()
     assert thread.native_id is not None
