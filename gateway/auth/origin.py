@@ -14,11 +14,14 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#:@\[\]\\]+)(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 MAX_ORIGIN_CHARS = 512
+MAX_ADDRESS_CHARS = 45
+"""Of the longest one: an IPv6 address that ends like an IPv4 one."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -26,8 +29,15 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 def parse_address(text: str) -> Address | None:
     """An address, out of its IPv6 wrapping if it is a mapped IPv4 one (its `is_loopback` differs between Python 3.12
     and 3.13), without its zone. None when it is none."""
+    bare = text.partition("%")[0]
+    return _parsed(bare) if len(bare) <= MAX_ADDRESS_CHARS else None
+
+
+@lru_cache(1024)
+def _parsed(text: str) -> Address | None:
+    """Parsing takes longer than most of what is asked of an address, and each connect asks a dozen times."""
     try:
-        ip = ipaddress.ip_address(text.partition("%")[0])
+        ip = ipaddress.ip_address(text)
     except ValueError:
         return None
     return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip

@@ -11,6 +11,8 @@ import ipaddress
 from collections import deque
 from dataclasses import dataclass, field
 
+from gateway.auth.origin import parse_address
+
 SHARED_SECRET, DEVICE_TOKEN, BOOTSTRAP_TOKEN = "shared-secret", "device-token", "bootstrap-token"
 SCOPES = (SHARED_SECRET, DEVICE_TOKEN, BOOTSTRAP_TOKEN)
 
@@ -102,12 +104,9 @@ _V6_PREFIX = 64
 def bucket_of(address: str, origin: str | None = None) -> str:
     """Which count an address belongs to. IPv6: its /64, which is what one household or one attacker has. A browser on
     this machine is counted by the origin of its page, because any page can make it try."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    ip = parse_address(address)
+    if ip is None:
         return address
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
     if ip.is_loopback:
         return f"browser-origin:{origin}" if origin else LOOPBACK
     if ip.version == 6:
