@@ -20,7 +20,7 @@ from typing import Any
 from tests.bench.door import AT_ONCE, PER_DEVICE, TOKEN, anonymous, device_says
 from tests.bench.load import percentile
 from tests.bench.row import Row
-from tests.bench.ws_load import Address, Guest, Saying, greet
+from tests.bench.ws_load import Address, Guest, Saying, cpu_seconds, greet
 from tests.gateway.auth.signing import TestDevice
 from tests.support.system import running
 
@@ -33,7 +33,7 @@ _FAR = f"read line; ip addr add {THERE}/24 dev far; ip link set far up; exec {sy
 
 
 def rows() -> list[Row]:
-    """Two rows, or none where that is not allowed."""
+    """Three rows, or none where that is not allowed."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "nsenter"))):
         return []
     gateway: dict[str, Any] = {"bind": "custom", "customBindHost": HERE, "port": PORT, "auth": {"token": TOKEN}}
@@ -45,7 +45,9 @@ def rows() -> list[Row]:
             clients.move(system.pid)
             for _ in range(0, IDLE, PER_DEVICE):
                 system.call("device.pair.approve", {"requestId": clients.next()})
-            times, before = clients.next(), anonymous(pid)
+            used = cpu_seconds(pid)
+            times = clients.next()
+            each_connect, before = (cpu_seconds(pid) - used) / len(times), anonymous(pid)
             clients.next()
             time.sleep(SETTLE_SECONDS)
             each = (anonymous(pid) - before) / IDLE
@@ -53,6 +55,7 @@ def rows() -> list[Row]:
             clients.close()
     return [
         Row("connect with a signed device, plain, from another host, p50", percentile(times, 50), "ms", 2),
+        Row("… CPU of the gateway for each", each_connect * 1000, "ms"),
         Row(f"memory of an idle connection, plain, {IDLE:,} of them", each / 1024, "KiB"),
     ]
 
