@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -26,7 +27,8 @@ TOKEN = "a-shared-token"
 SECONDS = 90
 CLIENT = Path(__file__).with_name("client.mjs")
 
-# What is typed, whether it goes well, and words of what is printed. `approve` approves what it left behind.
+# What is typed, whether it goes well, and words of what is printed. `approve` approves what it left behind; RUN is what
+# a run is asked for with, JOB the id of the only job there is.
 STEPS: tuple[tuple[str, bool, str], ...] = (
     ("gateway call health", False, "device identity required"),  # a command that reads makes no key of its own
     ("system presence", False, "device pairing required"),
@@ -47,6 +49,24 @@ STEPS: tuple[tuple[str, bool, str], ...] = (
     ("gateway call agent --expect-final --params RUN", False, "scope upgrade pending approval"),
     ("approve", True, ""),
     ("gateway call agent --expect-final --params RUN", True, '"status": "ok"'),
+    ("cron status", True, '"storage": "sqlite"'),
+    ("cron add mail --every 10m --message look", False, "scope upgrade pending approval"),
+    ("approve", True, ""),
+    ("cron add mail --every 10m --message look", True, '"everyMs": 600000'),
+    ("cron list", True, '"hasMore": false'),
+    ("cron edit JOB --name post --cron '0 9 * * 1-5' --tz Europe/Berlin", True, '"tz": "Europe/Berlin"'),
+    ("cron disable JOB", True, '"enabled": false'),
+    ("cron list", True, '"jobs": []'),
+    ("cron list --all", True, '"name": "post"'),
+    ("cron enable JOB", True, '"nextRunAtMs"'),
+    ("cron show JOB", True, '"name": "post"'),
+    ("cron run JOB --wait", True, '"completionStatus": "succeeded"'),
+    ("cron runs --id JOB", True, '"slotMs"'),
+    ("cron rm JOB", True, '"removed": true'),
+    ("cron add tea --at 20m --system-event tea", True, '"sessionTarget": "main"'),
+    ("cron rm JOB", True, '"removed": true'),
+    ('cron add disk --every 1h --command-argv \'["echo", "hi"]\'', True, '"kind": "command"'),
+    ("cron run JOB --wait", True, '"summary": "hi'),
 )
 RUN = json.dumps({"message": "hello", "sessionKey": "main", "idempotencyKey": "by-openclaw"})
 
@@ -72,9 +92,13 @@ class Machine:
         """As a person at the machine, when exactly one request waits."""
         return self._system.cli("devices", "approve", "--latest").returncode == 0
 
+    def _job(self) -> str:
+        jobs = json.loads(self._system.cli("cron", "list", "--all", "--json").stdout)["jobs"]
+        return str(jobs[0]["id"]) if len(jobs) == 1 else f"not one job but {len(jobs)}"
+
     def type(self, command: str) -> tuple[int, str]:
         """One command of OpenClaw's; its exit code and what it printed."""
-        words = [RUN if word == "RUN" else word for word in command.split()]
+        words = [RUN if word == "RUN" else self._job() if word == "JOB" else word for word in shlex.split(command)]
         program = str(self._directory / "node_modules" / "openclaw" / "openclaw.mjs")
         words = [self._node, program, *words, "--url", self.url, "--token", TOKEN, "--json"]
         done = subprocess.run(
