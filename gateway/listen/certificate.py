@@ -192,6 +192,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)  # whatever umask whoever writes has: the gateway's differs from a shell's
         if os.geteuid() == 0:  # `peergate cert renew` by root must not take the gateway's files away from it
             owner = path.parent.stat()
             os.fchown(file.fileno(), owner.st_uid, owner.st_gid)

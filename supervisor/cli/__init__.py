@@ -127,7 +127,8 @@ peergate = Commands(
             help="Print the version.",
         ),
     ],
-    help="Run several AI agents on one machine, and talk to them. The kernel says who is calling: nothing to pair.",
+    help="Run several AI agents on one machine, and talk to them. Inside, the kernel says who is calling and nobody "
+    "pairs; other machines do.",
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

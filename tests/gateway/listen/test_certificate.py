@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import stat
@@ -79,6 +80,16 @@ def test_it_stays_as_it_is_when_addresses_change(place: Place):
         "another.lan",
         "a.b.agents.lan",
     ]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_the_certificate_is_for_everybody_and_the_key_for_nobody_else_whoever_writes(place: Place, mask: int):
+    before = os.umask(mask)
+    try:
+        certificate.ensure_pair(place, ["localhost"], certificate.utc_now())
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (place.cert, place.key)] == [0o644, 0o600]
 
 
 @pytest.mark.parametrize(("days", "renewed"), [(0, False), (3619, False), (3620, True), (4000, True)])
