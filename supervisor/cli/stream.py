@@ -145,13 +145,16 @@ def _wanted(event: Mapping[str, Any], names: tuple[str, ...], session: str | Non
 
 
 def event_text(event: Mapping[str, Any]) -> str:
-    """An event in one line: when, what, for which session, and the rest as it is."""
+    """An event in one line: when, what, for which session, and the rest as it is; what waits for a person, with the
+    command to type."""
     payload = event.get("payload")
     values = dict(payload) if isinstance(payload, Mapping) else {"payload": payload}
     when = clock(values.pop("ts", None))
     session = values.pop("sessionKey", None)
     rest = " ".join(f"{name}={_value(value)}" for name, value in values.items() if value is not None)
     head = f"{when} {one_line(event.get('event')):<16}" + (f" {one_line(session)}" if session else "")
+    if event.get("event") == "device.pair.requested" and (waiting := values.get("requestId")):
+        rest = f"{rest}: peergate devices approve {one_line(waiting)}"
     return clean(f"{head} {rest}")
 
 

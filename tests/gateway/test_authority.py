@@ -31,7 +31,7 @@ agents.quarantine              -     -      admin  -        -          -
 agents.release                 -     -      admin  -        -          -
 agents.restart                 -     -      admin  -        -          -
 agents.stop                    -     -      admin  -        -          -
-audit.list                     read  write  admin  -        -          -
+audit.list                     -     -      admin  pairing  -          -
 channels.status                read  write  admin  -        -          -
 chat.abort                     -     write  admin  -        -          -
 chat.history                   read  write  admin  -        -          -

@@ -25,7 +25,7 @@ agents.quarantine              -  -       operator
 agents.release                 -  -       operator
 agents.restart                 -  -       operator
 agents.stop                    -  -       operator
-audit.list                     -  member  operator
+audit.list                     -  -       operator
 channels.status                -  member  operator
 chat.abort                     -  member  operator
 chat.history                   -  member  operator

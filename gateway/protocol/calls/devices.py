@@ -113,5 +113,12 @@ ROWS = (
         waits=True,
         or_scope=scopes.PAIRING,
     ),
-    Row("audit.list", scopes.READ, "What was asked, granted and refused at the outer door.", AuditList, result=ANSWER),
+    # Its lines name devices and addresses, as device.pair.list does.
+    Row(
+        "audit.list",
+        scopes.PAIRING,
+        "What was asked, granted and refused at the outer door.",
+        AuditList,
+        result=ANSWER,
+    ),
 )

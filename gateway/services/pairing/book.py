@@ -108,10 +108,10 @@ class Book:
                 assert_never(change)
 
     def _announce(self, request: Pending) -> None:
-        """People hear what to type; programs hear the request."""
+        """The log says who asks and what to type; who may decide hears the request; everybody else, that some wait."""
         self._hub.publish("device.pair.requested", shapes.event(request))
-        message, fix = shapes.notice(request)
-        _log.warning("%s: %s", message, fix)
+        _log.warning("%s: %s", *shapes.announcement(request))
+        message, fix = shapes.notice(len(self.waiting()))
         self._hub.publish("notice", {"level": "warn", "code": "PAIRING_REQUESTED", "message": message, "fix": fix})
 
     def _end(self, request: Pending, decision: str) -> None:

@@ -45,8 +45,15 @@ def _token(one: DeviceToken) -> dict[str, Any]:
     return told
 
 
-def notice(one: Pending) -> tuple[str, str]:
-    """What a person reads of a new request, and the command that grants it."""
+def notice(waiting: int) -> tuple[str, str]:
+    """What everybody who may read is told when another request waits, and the command that lists them: nothing of a
+    device, which is for those who may decide."""
+    told = "1 pairing request waits" if waiting == 1 else f"{waiting} pairing requests wait"
+    return f"{told} for an operator", "peergate devices list"
+
+
+def announcement(one: Pending) -> tuple[str, str]:
+    """What the log says of a new request, and the command that grants it."""
     name = f' "{one.display_name}"' if one.display_name else ""
     kind = ", ".join(part for part in (one.platform, one.client_id, one.client_mode) if part)
     wants = " and ".join(one.roles) + (f" with {', '.join(one.scopes)}" if one.scopes else "")

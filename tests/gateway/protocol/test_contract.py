@@ -43,7 +43,7 @@ AUTHORITY = {
     "device.pair.rename": "operator.pairing", "device.pair.setupCode": "operator.admin",
     "device.pair.setupStatus": "operator.admin", "device.token.rotate": "operator.pairing",
     "device.token.revoke": "operator.pairing", "device.scopes.requestUpgrade": "operator.read",
-    "device.scopes.waitUpgrade": "operator.read", "audit.list": "operator.read",
+    "device.scopes.waitUpgrade": "operator.read", "audit.list": "operator.pairing",
 }  # fmt: skip
 UPGRADES = ("device.scopes.requestUpgrade", "device.scopes.waitUpgrade")
 

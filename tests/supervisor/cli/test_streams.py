@@ -37,6 +37,13 @@ def test_events_are_one_line_each(peergate: Shell):
 LOG_LINE = '{"ts": 0, "level": "info", "logger": "gateway", "msg": "ready", "pid": 7}'
 
 
+def test_a_device_that_waits_is_shown_with_the_command_to_type(peergate: Shell):
+    with FakeDoor(peergate.runtime, {}) as door:
+        door.events = [{"event": "device.pair.requested", "payload": {"requestId": "6d96371b", "ts": 1}, "seq": 1}]
+        (line,) = peergate("events", "-n", "1").out.splitlines()
+    assert line.endswith("requestId=6d96371b: peergate devices approve 6d96371b")
+
+
 def test_logs_read_json_lines_for_a_person(peergate: Shell):
     tail = {"file": "/x", "cursor": 9, "size": 9, "lines": ["plain words", LOG_LINE]}
     with FakeDoor(peergate.runtime, {"logs.tail": answering(tail)}) as door:

@@ -13,16 +13,15 @@ from tests.support.engine import open_box
 from tests.support.paired import ADMIN, PAIRING, READ, WRITE, asks, connected, device_id, pair, somebody
 
 
-async def test_a_device_asks_is_seen_approved_and_known_after_a_restart(tmp_path, mock_clock):
+async def test_a_device_asks_is_seen_approved_and_known_after_a_restart(tmp_path, mock_clock, caplog):
     async with open_box(tmp_path) as box:
         pairing = box.services.pairing
         one = await asks(pairing, "phone", READ, WRITE)
         (event,) = box.listener.of("device.pair.requested")
         assert {"digest", "reason", "refreshedAtMs"}.isdisjoint(event)
         assert (event["silent"], event["isRepair"], event["scopes"]) == (False, False, (READ, WRITE))
-        (notice,) = box.listener.of("notice")
-        assert notice["fix"] == f"peergate devices approve {one.request_id}"
-        assert '"phone" (linux, cli, cli) at 10.0.0.7 asks to be paired as operator with' in notice["message"]
+        assert f"peergate devices approve {one.request_id}" in caplog.text
+        assert '"phone" (linux, cli, cli) at 10.0.0.7 asks to be paired as operator with' in caplog.text
         device = await pairing.approve(one.request_id, OPERATOR, one.digest)
         (resolved,) = box.listener.of("device.pair.resolved")
         assert (resolved["decision"], resolved["requestId"]) == ("approved", one.request_id)
@@ -31,6 +30,16 @@ async def test_a_device_asks_is_seen_approved_and_known_after_a_restart(tmp_path
         again = box.services.pairing.device(device_id("phone"))
         assert again == device
         assert len(device.tokens[0].token) == 43
+
+
+async def test_who_may_not_decide_hears_that_some_wait_and_nothing_of_them(box):
+    for name in ("phone", "laptop"):
+        await asks(box.services.pairing, name, READ)
+    told = [(each["message"], each["fix"]) for each in box.listener.of("notice")]
+    assert told == [
+        ("1 pairing request waits for an operator", "peergate devices list"),
+        ("2 pairing requests wait for an operator", "peergate devices list"),
+    ]
 
 
 async def test_asking_again_keeps_the_request_and_costs_no_write_at_once(box, mock_clock):
