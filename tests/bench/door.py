@@ -29,7 +29,7 @@ AT_ONCE = 16
 """Threads that connect many; one address may have 32 that are not let in yet."""
 FEW = 64
 CALLS = 1500
-SECONDS, ROUNDS = 0.2, 2
+SECONDS, ROUNDS = 0.15, 2
 """How long each load lasts, and how often; the best counts, because a neighbour only ever takes away."""
 FRAMES = 6000
 READ, HEALTH = "last-heartbeat", "health"

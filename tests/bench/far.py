@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.bench.door import AT_ONCE, PER_DEVICE, TOKEN, anonymous, device_says
+from tests.bench.door import PER_DEVICE, TOKEN, anonymous, device_says
 from tests.bench.load import percentile
 from tests.bench.row import Row
 from tests.bench.ws_load import Address, Guest, Saying, cpu_seconds, greet
@@ -26,6 +26,8 @@ from tests.support.system import running
 
 HERE, THERE, PORT = "10.9.0.1", "10.9.0.2", 18789
 HANDSHAKES, IDLE = 40, 2000
+AT_ONCE = 4
+"""Threads that connect them all; more only wait for each other."""
 SETTLE_SECONDS = 0.3
 _NEAR = f"ip link set lo up; ip link add near type veth peer name far; ip addr add {HERE}/24 dev near; "
 _NEAR += 'ip link set near up; exec "$@"'
