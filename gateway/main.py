@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -44,7 +43,7 @@ from gateway.resources import own_weight, raise_descriptor_limit
 from gateway.router import Router
 from gateway.services import Services, open_services
 from gateway.services.events import Hub, Member
-from gateway.stopping import Stop
+from gateway.stopping import HEARD, Stop
 from gateway.store.faults import EpochLost, Unusable, Unwilling
 from supervisor.messages import Beat, Drain, Exited, Notice, Quarantined, Ready, Reload, Retire, Retired
 
@@ -73,8 +72,8 @@ async def _main(control: socket.socket) -> int:
     link = SupervisorLink(control)
     code = 0
     try:
-        with trio.open_signal_receiver(signal.SIGTERM) as terminations:
-            await _serve_until_told(link, terminations)
+        with trio.open_signal_receiver(*HEARD) as received:
+            await _serve_until_told(link, received)
     except* EpochLost as lost:
         _log.error("a newer gateway has the database", extra={"error": str(lost.exceptions[0])})
         code = EX_TEMPFAIL
@@ -104,11 +103,11 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
-async def _serve_until_told(link: SupervisorLink, terminations: AsyncIterator[int]) -> None:
+async def _serve_until_told(link: SupervisorLink, received: AsyncIterator[int]) -> None:
     stop = Stop()
     taken: Taken | None = None
     async with trio.open_nursery() as background:
-        background.start_soon(stop.serve_signals, terminations)
+        background.start_soon(stop.serve_signals, received)
         with stop.starting:
             taken = await link.wait_taken()
             resolved = msgspec.json.decode(taken.document, type=Resolved)

@@ -1,13 +1,21 @@
 """The word to stop, wherever it comes from: a signal, or the supervisor's Retire.
 
 Owns: what it does. Whoever is still starting, and may be waiting for a disk to have room, leaves at once; whoever
-serves is told and ends in order."""
+serves is told and ends in order; a signal that is for the supervisor ends nobody."""
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import trio
+
+_log = logging.getLogger("gateway.stopping")
+
+HEARD = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGQUIT)
+"""SIGTERM, and what the supervisor understands: sent to the gateway by mistake, these would kill it."""
 
 
 class Stop:
@@ -34,7 +42,11 @@ class Stop:
         """Wait for the word."""
         await self._said.wait()
 
-    async def serve_signals(self, terminations: AsyncIterator[int]) -> None:
-        """Say it whenever a signal does, for ever."""
-        async for _ in terminations:
-            self.say("SIGTERM")
+    async def serve_signals(self, received: AsyncIterator[int]) -> None:
+        """Say it whenever SIGTERM does, for ever. Any other is logged with whom to signal, and changes nothing."""
+        async for number in received:
+            if number == signal.SIGTERM:
+                self.say("SIGTERM")
+            else:
+                name, supervisor = signal.Signals(number).name, os.getppid()
+                _log.warning("%s is for the supervisor: kill -%s %d", name, name.removeprefix("SIG"), supervisor)

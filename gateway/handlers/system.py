@@ -44,6 +44,7 @@ def status(call: Call) -> dict[str, Any]:
         "refusals": services.refusals.newest(limit=0)["counts"],
         "draining": services.engine.draining,
         "pid": os.getpid(),
+        "supervisorPid": os.getppid(),  # which made us, and ends us when it ends: whom to signal
     }
 
 

@@ -58,12 +58,17 @@ def status(run: Invocation) -> None:
         if last is None or run.json:
             raise
         note("no gateway answers; this is what the supervisor last wrote:")
-        run.answer(last, lambda: tree_text(last))
+        run.answer(last, lambda: _status_text(last, "supervisorPid"))
         raise error
     written = read_status(run.running_dir) or {}
     if "addresses" in written:  # the sockets are the supervisor's, so it says where they are
         told = {**told, "addresses": written["addresses"]}
-    run.answer(told, lambda: tree_text(told))
+    run.answer(told, lambda: _status_text(told, "gatewayPid"))
+
+
+def _status_text(told: Mapping[str, Any], whose: str) -> str:
+    """For a person, who may be about to signal somebody: with the name of the process the member `pid` is of."""
+    return tree_text({whose if name == "pid" else name: value for name, value in told.items()})
 
 
 def tree_text(tree: Mapping[str, Any], indent: str = "") -> str:

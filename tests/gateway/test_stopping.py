@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncIterator
 
+import pytest
 import trio
+import trio.testing
 
-from gateway.stopping import Stop
+from gateway.stopping import HEARD, Stop
 
 
 async def test_one_that_waits_for_a_disk_leaves_at_the_first_word(autojump_clock):
@@ -48,6 +52,19 @@ async def test_a_signal_is_such_a_word():
     await stop.serve_signals(signals())
     assert stop.reason == "SIGTERM"
     await stop.wait()
+
+
+@pytest.mark.parametrize("number", [one for one in HEARD if one is not signal.SIGTERM])
+async def test_a_signal_for_the_supervisor_ends_nobody_and_says_whom_it_is_for(number: signal.Signals, caplog):
+    stop = Stop()
+    with trio.open_signal_receiver(*HEARD) as received:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop.serve_signals, received)
+            signal.raise_signal(number)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert f"kill -{number.name[3:]} {os.getppid()}" in caplog.text
+            assert not stop.reason
+            nursery.cancel_scope.cancel()
 
 
 async def _say_after(stop: Stop, seconds: float) -> None:

@@ -68,6 +68,18 @@ def test_ps_tells_the_real_tree(system: System):
     assert all(row["rssBytes"] > 0 for row in rows)
 
 
+def test_status_says_whom_to_signal_and_the_gateway_survives_who_takes_it_for_the_supervisor(system: System):
+    gateway = system.gateway_pid()
+    told = document(system.cli("status", "--json"))
+    assert (told["pid"], told["supervisorPid"]) == (gateway, system.pid)
+    for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGQUIT):
+        os.kill(gateway, number)
+        eventually(
+            lambda name=number.name: f"{name} is for the supervisor: kill -{name[3:]} {system.pid}" in system.log()
+        )
+    assert system.gateway_pid() == gateway
+
+
 def test_an_operator_sends_spawns_waits_and_reads(system: System):
     assert system.cli("send", "main", "hello there").stdout.startswith("You said: hello there")
     child = document(system.cli("spawn", "say something", "--json"))

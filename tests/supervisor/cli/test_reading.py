@@ -98,6 +98,15 @@ def test_status_tells_the_addresses_that_the_supervisor_holds(peergate: Shell):
         assert "addresses: 127.0.0.1:1, [::1]:1" in peergate("status").out
 
 
+def test_status_says_whose_pid_is_which(peergate: Shell):
+    tree = {"pid": 12, "supervisorPid": 11}
+    with FakeDoor(peergate.runtime, {"status": answering(tree)}):
+        assert peergate("status").out.splitlines() == ["gatewayPid: 12", "supervisorPid: 11"]
+        assert peergate("status", "--json").document == tree
+    (peergate.runtime / "status.json").write_text(json.dumps({"pid": 11, "gateway": {"pid": 12}}))
+    assert peergate("status").out.splitlines() == ["supervisorPid: 11", "gateway:", "  pid: 12"]
+
+
 def test_status_falls_back_on_what_the_supervisor_wrote(peergate: Shell):
     peergate.runtime.mkdir()
     (peergate.runtime / "status.json").write_text(json.dumps({"gateway": {"state": "BACKOFF"}}))
