@@ -56,7 +56,8 @@ class SetupStatus(Params, frozen=True):
 
 
 class TokenRotate(Params, frozen=True):
-    """`scopes` of the new token, else those of the old one; at most what the device was approved for."""
+    """`scopes` of the new token, else those of the old one; at most what the device was approved for,
+    which they lower."""
 
     device_id: str
     role: str

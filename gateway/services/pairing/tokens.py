@@ -122,7 +122,8 @@ def rotate(
 ) -> Step[DeviceToken]:  # fmt: skip
     """A new token for a role, with the scopes given or those it had. Raises Refusal.
 
-    What the device is connected with ends, unless it did this itself and is told the new token."""
+    Scopes that are given become all that the device is approved for: it comes back with no more, whatever else it
+    shows. What the device is connected with ends, unless it did this itself and is told the new token."""
     device = _mine(db, device_id, by, ROTATION_DENIED, role)
     old = device.token(role)
     if old is None:
@@ -133,12 +134,16 @@ def rotate(
     _check_covers(by, wanted, ROTATION_DENIED)
     token = DeviceToken(new_token(), role, wanted, old.created_at_ms, rotated_at_ms=now)
     device = rules.with_token(device, token)
+    codes: list[Change] = []
+    if scopes is not None and role == OPERATOR_ROLE:
+        device = replace(device, scopes=wanted)
+        codes = _drop_codes(db, device_id)  # or the code would give it back
     devices.put_device(db, device)
     line = AuditLine(
         "device.token.rotated", "owner", device_id, "", by.name, "", {"role": role, "scopes": list(wanted)}
     )
     audit.add(db, now, line)
-    changes: list[Change] = [Noted(line), Paired(device, "token-rotated")]
+    changes: list[Change] = [Noted(line), *codes, Paired(device, "token-rotated")]
     if not told_in_band(by, device_id):
         changes.append(Invalidated(device_id, role, ROTATED))
     return Step(token, changes)

@@ -76,12 +76,40 @@ async def test_a_token_minted_for_a_shared_secret_is_replaced_when_that_changes(
         assert [one.token for one in kept.tokens] == [minted.token]
 
 
-async def test_a_token_is_widened_up_to_what_was_approved(box):
+async def test_a_token_is_widened_up_to_what_was_approved(tmp_path, mock_clock):
+    async with open_box(tmp_path) as box:
+        device = await pair(box.services.pairing, "phone", READ, WRITE)
+        narrow = replace(device.tokens[0], scopes=(READ,))
+        await box.services.database.write(lambda db: devices.put_device(db, replace(device, tokens=(narrow,))))
+    async with open_box(tmp_path, generation=2) as box:
+        wide = await admitted(box.services.pairing, WRITE)
+        assert (wide.token, wide.scopes) == (narrow.token, (READ, WRITE))
+
+
+@pytest.mark.parametrize(("scopes", "left"), [([READ], (READ,)), (None, (READ, WRITE))], ids=["lowered", "as-it-was"])
+async def test_scopes_of_a_rotation_are_all_that_is_left_to_a_device(box, scopes, left: tuple[str, ...]):
     pairing = box.services.pairing
     await pair(pairing, "phone", READ, WRITE)
-    narrow, _ = await pairing.rotate(PHONE, "operator", OPERATOR, scopes=[READ])
-    wide = await admitted(pairing, WRITE)
-    assert (wide.token, wide.scopes) == (narrow.token, (READ, WRITE))
+    await pairing.rotate(PHONE, "operator", OPERATOR, scopes=scopes)
+    kept = box.services.database.read(lambda db: devices.device(db, PHONE))
+    assert kept is not None
+    assert pairing.device(PHONE).scopes == kept.scopes == left
+    if scopes is not None:
+        with pytest.raises(Refusal, match="more scopes than currently approved"):
+            await admitted(pairing, WRITE)
+        more = await asks(pairing, "phone", WRITE)
+        await pairing.approve(more.request_id, OPERATOR)
+    assert (await admitted(pairing, WRITE)).scopes == (READ, WRITE)
+
+
+async def test_a_setup_code_gives_nothing_back_that_a_rotation_took(box):
+    pairing = box.services.pairing
+    code = await pairing.new_setup_code("limited", OPERATOR)
+    await pairing.redeem(code.token, PHONE, "key of phone", "operator", [READ], facts())
+    await pairing.rotate(PHONE, "operator", OPERATOR)
+    assert pairing.setup(code.token, PHONE) is not None
+    await pairing.rotate(PHONE, "operator", OPERATOR, scopes=[READ])
+    assert pairing.setup(code.token, PHONE) is None
 
 
 async def test_removal_ends_everything_a_device_has(box, ended):
