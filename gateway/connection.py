@@ -83,6 +83,7 @@ class Connection:
         self._bad = 0
         self._reason: CloseReason | None = None
         self._detail = ""
+        self._barred = ""  # of which detail the end will be, once what is in progress has been answered
 
     @property
     def principal(self) -> Principal:
@@ -116,10 +117,14 @@ class Connection:
 
     def post_event(self, event: str, payload: object) -> None:
         """Queue an event meant for this peer alone; it has no `seq`."""
+        if self._barred:
+            return
         self._send(self.codec.encode(Event(event, payload)))
 
     def deliver(self, broadcast: Broadcast) -> None:
         """Queue a broadcast under this connection's next number."""
+        if self._barred:
+            return
         self._seq += 1
         self._send(broadcast.body(self._seq, self.codec))
 
@@ -137,6 +142,12 @@ class Connection:
         """Read no more; end as soon as the calls in progress are answered, RETIRE_SECONDS at most."""
         if self._principal is None:
             self.end(CloseReason.SHUTDOWN)
+        self._reading.cancel()
+
+    def bar(self, detail: str) -> None:
+        """What let it in is gone: it calls and hears nothing from here on, and ends as soon as the calls in progress
+        are answered (it may have asked for this itself), RETIRE_SECONDS at most."""
+        self._barred = self._barred or detail
         self._reading.cancel()
 
     def _hastily(self, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -209,7 +220,7 @@ class Connection:
                 with self._reading:
                     await self._listen()
                 await self._wait_until_quiet()
-                self.end(CloseReason.SHUTDOWN)
+                self.end(CloseReason.DEVICE_GONE if self._barred else CloseReason.SHUTDOWN, self._barred)
         except FrameTooLarge as error:
             early = self._principal is None
             self.end(CloseReason.HELLO_TOO_LARGE if early else CloseReason.FRAME_TOO_LARGE, str(error))
@@ -225,6 +236,8 @@ class Connection:
     async def _listen(self) -> None:
         link, dispatch = self.link, self._house.router.dispatch
         while bodies := await link.receive():
+            if self._barred:
+                return  # it had been read before
             link.cork()
             try:
                 for body in bodies:

@@ -237,7 +237,7 @@ class Outside:
         for connection in self._live():
             principal = connection.principal
             if principal.device == device and role in (None, principal.role):
-                connection.end(CloseReason.DEVICE_GONE, f"client invalidated: {why}")
+                connection.bar(f"client invalidated: {why}")
 
 
 def urls_of(ends: Iterable[Sequence[Any]], host_names: Iterable[str], *, tls: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import trio
+import trio.testing
 
 from gateway.protocol.errors import CloseReason
 from gateway.protocol.frames import pack
@@ -47,6 +48,27 @@ async def test_one_busy_peer_leaves_room_for_another(place):
     await other.ask("1", "health")
     with trio.fail_after(5):
         assert (await other.hear())["ok"]
+
+
+async def test_who_has_lost_what_let_it_in_gets_the_answers_under_way_and_nothing_else(place, autojump_clock):
+    peer, connection = await place.greeted(operator(), events=True)
+    await peer.send(encode_request("before", "status") + encode_request("endless", "agent.wait", {"runId": "r"}))
+    await trio.testing.wait_all_tasks_blocked()
+    await peer.send(encode_request("behind", "health"))
+    connection.bar("client invalidated: removed")
+    place.hub.publish("tick", {"ts": 1})
+    connection.post_event("worker.steer", {"runId": "r"})
+    assert (await peer.hear())["id"] == "before"
+    assert await peer.hear_end() == "client invalidated"
+    await gone(place, CloseReason.DEVICE_GONE)
+
+
+async def test_what_had_been_read_before_it_lost_that_is_not_done(place):
+    peer, connection = await place.greeted(operator())
+    connection._reading = trio.CancelScope()  # as if the call had been read in the very step of the loss
+    connection.bar("client invalidated: removed")
+    await peer.send(encode_request("behind", "health"))
+    assert await peer.hear_end() == "client invalidated"
 
 
 # --- ways out ---------------------------------------------------------------------------------------------------------

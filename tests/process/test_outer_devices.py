@@ -38,9 +38,9 @@ def system(lan: Lan) -> Iterator[System]:
         yield one
 
 
-def paired(system: System, lan: Lan, directory: Path) -> dict[str, Any]:
+def paired(system: System, lan: Lan, directory: Path, **asked: Any) -> dict[str, Any]:
     """The order of a device that a person has approved."""
-    order = {"host": BOX, "port": PORT, "tls": True, "auth": {"token": TOKEN}, "key": str(directory)}
+    order = {"host": BOX, "port": PORT, "tls": True, "auth": {"token": TOKEN}, "key": str(directory), **asked}
     refused = lan.on(lan.phone, lambda: converse(order))["refused"]
     system.call("device.pair.approve", {"requestId": refused["details"]["requestId"]})
     return order
@@ -89,6 +89,22 @@ def test_what_a_device_has_lost_its_open_connection_cannot_do_in_the_same_breath
     else:
         assert again["refused"]["code"] == "NOT_PAIRED"
         system.call("device.pair.reject", {"requestId": again["refused"]["details"]["requestId"]})
+
+
+def test_a_device_that_removes_itself_is_answered_and_then_out(system: System, lan: Lan, tmp_path: Path):
+    scopes = ["operator.read", "operator.pairing"]
+    order, device = paired(system, lan, tmp_path, scopes=scopes), device_key(str(tmp_path)).id
+    with lan.on(lan.phone, lambda: open_remote(order)) as remote:
+        assert remote.greet(order)["ok"]
+        answer = remote.call("device.pair.remove", {"deviceId": device})
+        assert answer["ok"], answer
+        for number in range(20):
+            try:
+                remote.send({"type": "req", "id": f"late-{number}", "method": "status", "params": {}})
+            except OSError:
+                break
+        hung = remote.until_closed()
+    assert (hung.code, hung.text) == (4001, "client invalidated: device-pair-removed")
 
 
 def test_an_approval_is_of_what_was_looked_at(system: System, lan: Lan, tmp_path: Path):

@@ -24,7 +24,6 @@ from gateway.greet.outer import OuterGreeting
 from gateway.link.base import LinkLost
 from gateway.link.tcp import Tcp
 from gateway.link.websocket import accept
-from gateway.protocol.errors import CloseReason
 from gateway.protocol.frames import JSON
 from gateway.protocol.limits import MAX_HELLO_BYTES
 from tests.gateway.greet.front import Front
@@ -87,7 +86,7 @@ class OuterDoor:
     def _invalidate(self, device: str, role: str | None, why: str) -> None:
         for connection in tuple(self.live):
             if connection.principal.device == device:
-                connection.end(CloseReason.DEVICE_GONE, f"client invalidated: {why}")
+                connection.bar(f"client invalidated: {why}")
 
     async def _one(self, sock: socket.socket) -> None:
         context: ssl.SSLContext | None = None
