@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from supervisor.cli.asking import ask
 from supervisor.cli.checks.base import FAIL, OK, WARN, Check
+from supervisor.cli.errors import CliError
 from supervisor.cli.invocation import Invocation
 from supervisor.cli.snapshot import read_status
 
@@ -32,6 +34,7 @@ def checks(run: Invocation) -> Iterator[Check]:
         return
     yield _place(gateway, run)
     yield _tls(gateway, Path(run.state_dir))
+    yield from _names(run)
     yield _auth(gateway)
     yield _lookup()
 
@@ -80,6 +83,20 @@ def _pair(tls: Tls, state_dir: Path) -> Check:
     if utc_now() > facts.not_after:
         return Check(_TLS, WARN, f"{told}: that is over", "peergate cert renew, or whoever made it")
     return Check(_TLS, OK, told)
+
+
+def _names(run: Invocation) -> Iterator[Check]:
+    """Names a running system is reached by and its certificate lacks; nothing when none is, or nobody can be asked,
+    which other checks tell."""
+    try:
+        told = ask(run.doors, "status", patience=0)
+    except CliError:
+        return
+    if lacking := ((told.get("gateway") or {}).get("outerDoor") or {}).get("lacking"):
+        from gateway.listen.certificate import RENEW
+
+        found = f"the certificate in use does not name {', '.join(map(str, lacking))}"
+        yield Check("certificate's names", WARN, f"{found}: clients that check names refuse it there", RENEW)
 
 
 def _auth(gateway: Gateway) -> Check:

@@ -11,8 +11,10 @@ import pytest
 
 from gateway.listen.certificate import Place, make_pair, read_facts, utc_now, write_pair
 from tests.supervisor.cli.support import Shell
+from tests.support.fake_door import FakeDoor
 
 DOOR, TLS, SECRET, PEERS = "outer door", "outer door's TLS", "outer door's secret", "peers on this machine"
+NAMES = "certificate's names"
 
 
 def checks(peergate: Shell, gateway: dict[str, object]) -> dict[str, dict[str, str]]:
@@ -73,6 +75,25 @@ def test_doctor_says_where_a_running_system_listens(peergate: Shell):
     peergate.runtime.mkdir()
     (peergate.runtime / "status.json").write_text(json.dumps({"addresses": ["10.0.0.1:18789"]}))
     assert checks(peergate, {"bind": "lan"})[DOOR]["found"] == "bind lan: open at 10.0.0.1:18789"
+
+
+@pytest.mark.parametrize(
+    ("door", "said"),
+    [
+        ({"lacking": ["new.lan", "192.0.2.7"]}, "new.lan, 192.0.2.7"),
+        ({"lacking": []}, None),
+        ({"tls": False}, None),
+        (None, None),
+    ],
+    ids=["two", "none", "plain", "no door"],
+)
+def test_doctor_names_what_the_certificate_in_use_lacks(peergate: Shell, door, said: str | None):
+    with FakeDoor(peergate.runtime, {"status": lambda _: {"gateway": {"outerDoor": door}}}):
+        check = checks(peergate, {"bind": "lan"}).get(NAMES)
+    assert (check is not None) == (said is not None)
+    if check is not None:
+        assert (check["status"], f"does not name {said}:" in check["found"]) == ("warn", True)
+        assert "peergate cert renew" in check["fix"]
 
 
 def test_a_kernel_that_cannot_be_asked_is_a_failure(peergate: Shell, monkeypatch: pytest.MonkeyPatch):
