@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -36,7 +37,8 @@ log = logging.getLogger("gateway.cron")
 
 MAX_SLEEP_SECONDS = 60.0
 BATCH = 256
-"""Jobs that are decided about before others get their turn."""
+"""Jobs that are decided about before others get their turn, if that takes no longer than `BATCH_SECONDS`."""
+BATCH_SECONDS = 0.01
 AGAIN_MS = 1000
 """A job the disk did not take, or a system that is stopping, is looked at again after this."""
 BROKEN_MS = 60_000
@@ -137,11 +139,14 @@ class Scheduler:
 
     def _fire_due(self, now: int) -> bool:
         """Decide about what is due, as many as make a batch; whether there may be more."""
+        ends = time.perf_counter() + BATCH_SECONDS
         for _ in range(BATCH):
             entry = self.book.take(now)
             if entry is None:
                 return False
             self._decide(entry, now)
+            if time.perf_counter() >= ends:
+                break
         return True
 
     def _decide(self, entry: Entry, now: int) -> None:

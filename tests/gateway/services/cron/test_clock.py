@@ -12,6 +12,7 @@ import trio
 from gateway.protocol.cron import Cron as CronSchedule
 from gateway.protocol.cron import Every
 from gateway.schedules.schedule import slots, timetable_of
+from gateway.services.cron.misfire import MAX_COUNTED
 from tests.support.jobs import BEGIN_MS, Clock, JobBox, open_jobs
 
 DAY = 86_400.0
@@ -111,6 +112,26 @@ async def test_a_job_whose_time_came_while_the_gateway_was_down_runs_once(tmp_pa
     async with open_jobs(tmp_path, clock=clock, generation=2) as box:
         await box.pass_time(1)
         assert [entry.status for entry in await box.log()] == ["ok"]
+
+
+async def test_after_a_week_away_others_get_their_turn_between_the_jobs_that_are_due(tmp_path, mock_clock):
+    async with open_jobs(tmp_path) as box:
+        for _ in range(256):
+            await box.add(**QUIET, schedule={"kind": "cron", "expr": "* * * * *", "tz": "UTC"})
+        box.clock.step(7 * DAY)
+        box.services.cron.reload()
+        turns = 0
+        while ((await box.cron.status()).next_wake_at_ms or box.now + 1) <= box.now:
+            turns += 1
+        assert turns >= 8  # one batch would be over in two
+        await box.calm()
+        jobs = await box.jobs(limit=200)
+        jobs += await box.jobs(limit=200, offset=200)
+        assert len(jobs) == 256
+        for job in jobs:
+            assert await obeyed(box, job["id"]) == [box.now]
+            (entry,) = await box.log(job["id"])
+            assert (entry.status, entry.missed, job["nextRunAtMs"]) == ("ok", MAX_COUNTED, box.now + 60_000)
 
 
 async def test_a_run_that_goes_on_through_a_restart_is_noted_when_it_ends(tmp_path, mock_clock):
