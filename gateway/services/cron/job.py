@@ -58,8 +58,8 @@ class Facts:
     owner: Owner | None = None
 
 
-def make_job(wish: Wish, job_id: str, facts: Facts) -> Job:
-    """The job somebody asks for, complete. Raises Refusal."""
+def make_job(wish: Wish, job_id: str, facts: Facts, *, timed: bool = False) -> Job:
+    """The job somebody asks for, complete. `timed`: its schedule is that of a job there is. Raises Refusal."""
     if wish.trigger is not None:
         raise invalid("cron triggers are not served here; leave trigger out")
     if wish.pacing is not None:
@@ -72,7 +72,7 @@ def make_job(wish: Wish, job_id: str, facts: Facts) -> Job:
     agent, session = _agent_of(wish, facts), _session_of(wish, facts)
     payload = _checked_payload(wish.payload)
     target, session = _target_of(wish, agent, session, payload, facts)
-    schedule = _checked_schedule(wish.schedule, job_id, facts)
+    schedule = wish.schedule if timed else _checked_schedule(wish.schedule, job_id, facts)
     once = isinstance(schedule, At)
     return Job(
         id=job_id, name=_name_of(wish, payload, schedule), enabled=wish.enabled, created_at_ms=facts.now,
@@ -87,14 +87,16 @@ def make_job(wish: Wish, job_id: str, facts: Facts) -> Job:
 
 
 def patch_job(job: Job, patch: JobPatch, facts: Facts) -> Job:
-    """A job with something changed; its id, owner and state stay. Raises Refusal."""
+    """A job with something changed; its id, owner and state stay. Its time may be over, unless the patch names the
+    schedule or switches the job on. Raises Refusal."""
     given = {name: value for name in patch.__struct_fields__ if (value := getattr(patch, name)) is not UNSET}
     wish: dict[str, Any] = {name: getattr(job, name) for name in _FIELDS}
     if isinstance(payload := given.pop("payload", None), PayloadPatch):
         wish["payload"] = _patched_payload(job.payload, payload)
     if "session_target" not in given and "agent_id" not in given and job.session_target == "current":
         given.setdefault("session_key", job.session_key)
-    made = make_job(Wish(**wish | given), job.id, replace_owner(facts, job.owner))
+    timed = "schedule" not in given and (job.enabled or not given.get("enabled"))
+    made = make_job(Wish(**wish | given), job.id, replace_owner(facts, job.owner), timed=timed)
     kept = {"created_at_ms": job.created_at_ms, "state": job.state, "owner": job.owner}
     if isinstance(made.schedule, Every) and "schedule" not in given:
         kept["schedule"] = job.schedule

@@ -181,6 +181,25 @@ async def test_a_failing_job_backs_off_alerts_and_is_switched_off(idle, mock_clo
     assert run.message.startswith(f"System: Cron job job ({job['id']}) was switched off: 10 runs in a row")
 
 
+async def test_a_job_that_runs_once_is_changed_while_it_waits_to_be_tried_again(idle, mock_clock):
+    async with trio.open_nursery() as workers:
+        await workers.start(idle.answer_all, {"status": "failed", "error": "429 too many requests"})
+        job = await run_once(idle)
+        again = job["nextRunAtMs"]
+        assert again > idle.now
+        changed = await idle.patch(job["id"], description="patience")
+        assert (changed["description"], changed["nextRunAtMs"], changed["enabled"]) == ("patience", again, True)
+        await idle.pass_time(31)
+        assert [entry.attempt for entry in await idle.log()] == [1, 2]
+        off = await idle.patch(job["id"], enabled=False)
+        assert (off["enabled"], off.get("nextRunAtMs")) == (False, None)
+        await idle.pass_time(3600)
+        assert len(await idle.log()) == 2
+        with pytest.raises(Refusal, match="no upcoming run time and would never fire"):
+            await idle.patch(job["id"], enabled=True)
+        workers.cancel_scope.cancel()
+
+
 async def test_a_job_switched_on_again_begins_with_a_clean_slate(box, mock_clock):
     job = await box.add()
     await box.patch(job["id"], enabled=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.protocol.calls.cron import JobPatch
 from gateway.protocol.cron import Job, Owner, Wish
@@ -159,6 +160,29 @@ def test_a_patch_changes_what_it_names_and_clears_what_is_null():
     assert again.schedule == job.schedule
     cleared = patched(job, payload={"kind": "agentTurn", "timeoutSeconds": None})
     assert msgspec.to_builtins(cleared.payload) == TURN
+
+
+@pytest.mark.parametrize(
+    ("enabled", "fields", "refused"),
+    [
+        (True, {"description": "new"}, False), (True, {"enabled": False}, False), (True, {"enabled": True}, False),
+        (False, {"description": "new"}, False), (False, {"enabled": False}, False), (False, {"enabled": True}, True),
+        (True, {"schedule": {"kind": "at", "at": NOW - 1}}, True),
+        (False, {"schedule": {"kind": "at", "at": NOW - 2}}, True),
+        (True, {"schedule": {"kind": "at", "at": NOW + 1}}, False),
+        (False, {"schedule": {"kind": "at", "at": NOW + 1}, "enabled": True}, False),
+    ],
+)  # fmt: skip
+def test_a_time_that_is_over_is_refused_to_who_asks_for_it_alone(enabled: bool, fields: dict[str, Any], refused: bool):
+    soon: Any = made(schedule={"kind": "at", "at": NOW + 1}, enabled=enabled)
+    job = replace(soon, schedule=replace(soon.schedule, at=NOW - 1))
+    if refused:
+        with pytest.raises(Refusal, match="no upcoming run time and would never fire"):
+            patched(job, **fields)
+    else:
+        found = patched(job, **fields)
+        assert found.schedule == (job.schedule if "schedule" not in fields else soon.schedule)
+        assert (found.enabled, found.description) == (fields.get("enabled", enabled), fields.get("description"))
 
 
 def test_a_payload_of_another_kind_must_be_whole():
