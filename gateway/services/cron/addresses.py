@@ -11,14 +11,24 @@ from urllib.parse import urlsplit
 
 METADATA = (
     ipaddress.ip_network("169.254.0.0/16"), ipaddress.ip_network("fe80::/10"), ipaddress.ip_network("fd00:ec2::/32"),
-    ipaddress.ip_network("100.100.100.200/32"),
+    ipaddress.ip_network("100.100.100.200/32"), ipaddress.ip_network("168.63.129.16/32"),
+    ipaddress.ip_network("192.0.0.192/32"),
 )  # fmt: skip
 """Link-local networks, and where clouds keep a machine's credentials."""
-_TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+UNROUTED = (
+    ipaddress.ip_network("fec0::/10"), ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"),
+    ipaddress.ip_network("3fff::/20"), ipaddress.ip_network("5f00::/16"),
+)  # fmt: skip
+"""No addresses of the public network (RFC 3879, 6890, 7526, 9637, 9602), though Python 3.11 calls them global."""
+_TRANSLATED = (
+    ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"),
+    ipaddress.ip_network("::ffff:0:0:0/96"),
+)  # fmt: skip
 KEY = "cron.webhookSsrfPolicy.allowPrivateNetwork"
 NAMES_KEY = "cron.webhookSsrfPolicy.allowedHostnames"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Forbidden(Exception):
@@ -54,14 +64,18 @@ def judge(host: str, address: str, *, private: bool, names: Collection[str]) -> 
         found = _plain(ipaddress.ip_address(address.split("%")[0]))
     except ValueError:
         return f"{address} is no address"
-    if any(found in network for network in METADATA if network.version == found.version):
+    if _is_in(found, METADATA):
         return f"{host} leads to {found}, which is link-local or keeps a machine's credentials ({NAMES_KEY})"
-    if found.is_global and not found.is_multicast:
+    if found.is_global and not found.is_multicast and not _is_in(found, UNROUTED):
         return None
     odd = found.is_multicast or found.is_unspecified or (found.is_reserved and not found.is_loopback)
     if private and not odd:
         return None
     return f"{host} leads to {found}, which is not an address of the public network ({KEY})"
+
+
+def _is_in(address: Address, networks: Collection[Network]) -> bool:
+    return any(address in network for network in networks if network.version == address.version)
 
 
 def _plain(address: Address) -> Address:
