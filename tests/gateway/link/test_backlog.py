@@ -3,6 +3,8 @@ while one that is only slow is not."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 import trio.testing
@@ -77,11 +79,14 @@ def autojump_clock() -> trio.testing.MockClock:
 
 
 @pytest.fixture
-async def behind(nursery) -> tuple[WebSocketLink, Wire]:
+async def behind(nursery, autojump_clock) -> tuple[WebSocketLink, Wire]:
     """A link with a backlog, less than may wait, and the client that should read it."""
     link, wire = await wired(nursery, buffer=65_536)
     link.max_buffered = 2 * BACKLOG
     link.send_nowait(b"x" * BACKLOG)
+    pace, autojump_clock.autojump_threshold = autojump_clock.autojump_threshold, math.inf
+    await trio.testing.wait_all_tasks_blocked(0.3)  # until the kernels have done with what they take at all
+    autojump_clock.autojump_threshold = pace
     assert BACKLOG // 2 < link._stream.unsent < link.max_buffered
     return link, wire
 
