@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 PYTEST_ARGS ?=
 # A hung run is interrupted so that pytest can still say where it hung; coreutils' timeout is not on every machine.
-LIMIT := $(shell command -v timeout >/dev/null 2>&1 && echo timeout --foreground --signal=INT --kill-after=20 720)
+LIMIT := $(shell command -v timeout >/dev/null 2>&1 && echo timeout --foreground --signal=INT --kill-after=20 800)
 
 .DEFAULT_GOAL := help
 SEED ?=
