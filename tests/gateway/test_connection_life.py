@@ -54,10 +54,10 @@ async def test_who_has_lost_what_let_it_in_gets_the_answers_under_way_and_nothin
     peer, connection = await place.greeted(operator(), events=True)
     await peer.send(encode_request("before", "status") + encode_request("endless", "agent.wait", {"runId": "r"}))
     await trio.testing.wait_all_tasks_blocked()
-    await peer.send(encode_request("behind", "health"))
     connection.bar("client invalidated: removed")
     place.hub.publish("tick", {"ts": 1})
     connection.post_event("worker.steer", {"runId": "r"})
+    await peer.send(encode_request("behind", "health"))
     assert (await peer.hear())["id"] == "before"
     assert await peer.hear_end() == "client invalidated"
     await gone(place, CloseReason.DEVICE_GONE)
