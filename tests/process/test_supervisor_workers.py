@@ -154,15 +154,15 @@ def test_output_is_kept_line_by_line_up_to_the_throttle_and_what_was_dropped_is_
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_each_agent_has_a_uid_of_its_own_for_ever_and_finds_it_empty():
     squatter = subprocess.Popen(["sleep", "60"], user=UIDS["first"], group=UIDS["gid"])
-    config = agents("wait", "tree", "done")
+    config = agents("wait", "deaf", "done")  # a stranger's uid need not be allowed to start our interpreter: no tools
     config["supervisor"]["uids"] = UIDS
     try:
         with tiny(config) as system:
-            first, second = system.spawn("wait"), system.spawn("tree")
+            first, second = system.spawn("wait"), system.spawn("deaf")
             assert squatter.wait(5) == -signal.SIGKILL
             eventually(lambda: (uid_of(first["pid"]), uid_of(second["pid"])) == (61_000, 61_001))
             assert system.agents.stat().st_gid == UIDS["gid"]
-            assert json.loads((system.state / "uids.json").read_text()) == {"wait": 61_000, "tree": 61_001}
+            assert json.loads((system.state / "uids.json").read_text()) == {"wait": 61_000, "deaf": 61_001}
     finally:
         squatter.kill()
         squatter.wait()
