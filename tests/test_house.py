@@ -41,6 +41,7 @@ PURE_MODULES = (
     "gateway.services.lanes",
     "gateway.services.policy",
     "gateway.schedules.explain",
+    "gateway.schedules.job",
     "gateway.schedules.schedule",
     "gateway.services.cron.addresses",
     "gateway.services.cron.misfire",

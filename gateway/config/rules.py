@@ -152,12 +152,11 @@ def _cron_problems(settings: Settings) -> Iterator[Problem]:
         yield Problem("cron.sessionRetention", "true", "a time such as 24h, or false")
     if cron.failure_alert.enabled and cron.failure_alert.mode == "webhook" and not cron.failure_alert.to:
         yield Problem("cron.failureAlert.to", "nothing", "an address, for mode webhook")
-    for name, job in cron.jobs.items():
-        agent = (job.agent_id or settings.default_agent).strip().lower()
-        if agent not in settings.agents.entries:
-            known = ", ".join(sorted(settings.agents.entries))
-            path = f"cron.jobs.{name}.agentId"
-            yield Problem(path, shown(agent, path), f"one of {known}", did_you_mean(agent, settings.agents.entries))
+    if cron.jobs:
+        # Whoever has no jobs here, which is nearly everybody, does not wait for the calendar to be loaded.
+        from gateway.config.job_rules import job_problems
+
+        yield from job_problems(settings)
 
 
 def _range_problems(settings: Settings) -> Iterator[Problem]:

@@ -203,7 +203,7 @@ class Owner(Part, frozen=True):
 
 
 class Wish(Part, frozen=True, kw_only=True):
-    """A job as somebody asks for it; what is left out is filled in (`services.cron.job`)."""
+    """A job as somebody asks for it; what is left out is filled in (`gateway.schedules.job`)."""
 
     schedule: Schedule
     payload: Payload

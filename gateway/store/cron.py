@@ -74,7 +74,7 @@ def get_job(db: sqlite3.Connection, job: str) -> JobRow | None:
 
 
 def is_declared(db: sqlite3.Connection, key: str) -> bool:
-    """Whether a job has this declaration key."""
+    """Whether a job has this declaration key (`book.declared_as`)."""
     return db.execute("SELECT 1 FROM cron_jobs WHERE declaration_key = ?", (key,)).fetchone() is not None
 
 

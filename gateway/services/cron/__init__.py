@@ -7,6 +7,7 @@ under the caller's idempotency key: it is written with the effect."""
 from __future__ import annotations
 
 import dataclasses
+import math
 import sqlite3
 import uuid
 from typing import Any
@@ -41,6 +42,8 @@ from gateway.store import sessions as session_rows
 RUNS_KEPT, RUNS_KEPT_MS = 2000, 7 * 24 * 3_600_000
 """Of each job, and how long (OpenClaw 2026.9.6); of slots as many are remembered."""
 SWEEP_STEP = 500
+APPLY_AGAIN_SECONDS = 10.0
+"""Until jobs of the configuration that the disk did not take are tried again."""
 
 
 class Cron:
@@ -55,6 +58,7 @@ class Cron:
         self._changes = Changes(engine, self._scheduler)
         self._asked_at = 0
         self._reloaded = trio.Event()
+        self._applied = trio.Event()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -72,15 +76,19 @@ class Cron:
 
     async def _follow_configuration(self) -> None:
         """The jobs that stand in the configuration, now and after every reload."""
+        await self._scheduler.loaded.wait()
         while True:
             self._reloaded = trio.Event()
-            await self.ready()
-            await apply_declared(self, self._engine.settings.cron.jobs)
-            await self._reloaded.wait()
+            done = await apply_declared(self, self._engine.settings.cron.jobs)
+            self._applied.set()
+            with trio.move_on_after(math.inf if done else APPLY_AGAIN_SECONDS):
+                await self._reloaded.wait()
 
     async def ready(self) -> None:
-        """Wait until the jobs have been read; a moment after the start they have."""
+        """Wait until the jobs have been read and the configuration's are among them; a moment after the start that is
+        so."""
         await self._scheduler.loaded.wait()
+        await self._applied.wait()
 
     async def clean(self) -> None:
         """Forget old runs, and the sessions of runs that are over."""
@@ -246,7 +254,7 @@ class Cron:
 
     def id_of(self, key: str) -> str | None:
         """The job with a declaration key."""
-        entry = self._scheduler.book.declared(key)
+        entry = self._scheduler.book.declared(None, key)
         return entry.job.id if entry is not None else None
 
 

@@ -16,9 +16,9 @@ from functools import cached_property
 import msgspec
 from msgspec.structs import replace
 
-from gateway.protocol.cron import At, Job
+from gateway.protocol.cron import At, Job, Owner
+from gateway.schedules.job import offset_of, table_of
 from gateway.schedules.schedule import BadSchedule, Timetable
-from gateway.services.cron.job import offset_of, table_of
 from gateway.services.cron.misfire import Plan, Rules
 from gateway.store.cron import JobRow
 
@@ -26,11 +26,13 @@ log = logging.getLogger("gateway.cron")
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A job as it is kept: what was asked for and how it goes, and what is to come."""
+    """A job as it is kept: what was asked for and how it goes, and what is to come. `declaration`: a digest of the
+    wish a declared job was last made from."""
 
     job: Job
     plan: Plan
     revision: int = 1
+    declaration: str | None = None
 
 
 _decoder = msgspec.json.Decoder(Kept)
@@ -38,8 +40,14 @@ _decoder = msgspec.json.Decoder(Kept)
 
 def row_of(kept: Kept, version: int) -> JobRow:
     """The row of a job."""
-    job = kept.job
-    return JobRow(job.id, version, job.declaration_key, msgspec.json.encode(kept).decode())
+    key = None if kept.job.declaration_key is None else declared_as(kept.job.owner, kept.job.declaration_key)
+    return JobRow(kept.job.id, version, key, msgspec.json.encode(kept).decode())
+
+
+def declared_as(owner: Owner | None, key: str) -> str:
+    """A declaration key among all there are: agents, and operators together, name their jobs as they like. (An agent's
+    id holds no slash.)"""
+    return f"{(owner.agent_id if owner is not None else None) or ''}/{key}"
 
 
 def kept_of(row: JobRow) -> Kept:
@@ -101,20 +109,19 @@ class Book:
     def get(self, job_id: str) -> Entry | None:
         return self._entries.get(job_id)
 
-    def declared(self, key: str) -> Entry | None:
-        """The job with this declaration key."""
-        return self._entries.get(self._declared.get(key, ""))
+    def declared(self, owner: Owner | None, key: str) -> Entry | None:
+        """The job of that maker with this declaration key."""
+        return self._entries.get(self._declared.get(declared_as(owner, key), ""))
 
     def put(self, kept: Kept, version: int) -> Entry:
         """A new job, or one as it is now; its place in time is found anew."""
         job = kept.job
-        before = self._entries.get(job.id)
-        if before is not None and before.job.declaration_key and before.job.declaration_key != job.declaration_key:
-            self._declared.pop(before.job.declaration_key, None)
+        if (before := self._entries.get(job.id)) is not None:
+            self._undeclare(before.job)
         entry = Entry(kept, version, offset_of(job), self._zone_of)
         self._entries[job.id] = entry
         if job.declaration_key:
-            self._declared[job.declaration_key] = job.id
+            self._declared[declared_as(job.owner, job.declaration_key)] = job.id
         self.changes += 1
         self.push(entry)
         return entry
@@ -122,10 +129,14 @@ class Book:
     def remove(self, job_id: str) -> Entry | None:
         """Forget a job."""
         entry = self._entries.pop(job_id, None)
-        if entry is not None and entry.job.declaration_key:
-            self._declared.pop(entry.job.declaration_key, None)
+        if entry is not None:
+            self._undeclare(entry.job)
         self.changes += 1
         return entry
+
+    def _undeclare(self, job: Job) -> None:
+        if job.declaration_key:
+            self._declared.pop(declared_as(job.owner, job.declaration_key), None)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

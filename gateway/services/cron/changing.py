@@ -5,18 +5,21 @@ Owns how many jobs there may be, and what becomes of a job's time when its sched
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import uuid
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.protocol.calls.cron import JobPatch
 from gateway.protocol.cron import At, Job, Owner, Wish
 from gateway.protocol.errors import invalid, unavailable
+from gateway.schedules.facts import Facts
+from gateway.schedules.job import make_job, never_fires, offset_of, patch_job, table_of
 from gateway.services.cron.book import Entry, Kept, row_of, told
 from gateway.services.cron.declared import PREFIX
-from gateway.services.cron.job import Facts, make_job, never_fires, offset_of, patch_job, table_of
 from gateway.services.cron.listing import view_of
 from gateway.services.cron.misfire import Plan
 from gateway.services.cron.scheduler import Scheduler
@@ -57,13 +60,8 @@ class Changes:
         if key is not None and key.startswith(PREFIX) and not declared:
             raise invalid(f'declarationKey must not begin with "{PREFIX}": such jobs stand in the configuration')
         for _ in range(TRIES):
-            existing = self._scheduler.book.declared(key) if key is not None else None
-            if existing is not None:
-                if not is_mine(existing.job, who):
-                    raise invalid(f'declarationKey "{key}" is taken by a job of somebody else')
-                answer = await self._converge(existing, wish)
-            else:
-                answer = await self._make(wish, who)
+            existing = self._scheduler.book.declared(who, key) if key is not None else None
+            answer = await (self._make(wish, who) if existing is None else self._converge(existing, wish))
             if answer is not None:
                 return answer
         raise unavailable("the job changes all the time; try again", 100)
@@ -75,13 +73,14 @@ class Changes:
         if own >= MAX_JOBS_PER_AGENT:
             raise invalid(f"the agent {who.agent_id if who else ''} has {own} cron jobs, which is the most it may have")
         job = make_job(wish, str(uuid.uuid4()), self._facts(who))
-        kept = self._planned(Kept(job, Plan()))
+        declaration = None if job.declaration_key is None else digest_of(wish)
+        kept = self._planned(Kept(job, Plan(), declaration=declaration))
+        row = row_of(kept, 1)
 
         def step(db: sqlite3.Connection) -> bool:
-            key = job.declaration_key
-            if key is not None and cron.is_declared(db, key):
+            if row.declaration_key is not None and cron.is_declared(db, row.declaration_key):
                 return False
-            cron.put_job(db, row_of(kept, 1))
+            cron.put_job(db, row)
             return True
 
         made = await self._database.write(step, then=lambda made: self._changed(kept, 1, "added") if made else None)
@@ -91,21 +90,20 @@ class Changes:
         return view if wish.declaration_key is None else {"created": True, "job": view}
 
     async def _converge(self, existing: Entry, wish: Wish) -> dict[str, Any] | None:
-        """Make a declared job what is wished for now; nothing happens when it is that already."""
-        before = existing.job
-        facts = replace_now(self._facts(before.owner), before.created_at_ms)
-        if isinstance(wish.schedule, At) and wish.schedule == before.schedule:
-            enabled = before.enabled  # its time may be over; that it ran is no reason to refuse it
-        else:
-            facts, enabled = self._facts(before.owner), wish.enabled
-        made = make_job(wish, before.id, facts)
+        """Make a declared job what is wished for now; nothing happens when it is that already. Whether it is switched
+        on stays as it is while the wish stays the same: an operator, or its failing, may have switched it off."""
+        before, digest = existing.job, digest_of(wish)
+        again = isinstance(wish.schedule, At) and wish.schedule == before.schedule
+        made = make_job(wish, before.id, self._facts(before.owner), timed=again)
+        over = again and table_of(made.schedule, 0, self._scheduler.zones.get).after(self._scheduler.now()) is None
+        enabled = before.enabled if over or digest == existing.kept.declaration else wish.enabled
         same = {name: getattr(before, name) for name in ("created_at_ms", "updated_at_ms", "state", "config_revision")}
-        made = replace(made, enabled=enabled and before.state.auto_disabled is None, **same)
+        made = replace(made, enabled=enabled, **same)
         if _keeps_anchor(wish, before):
             made = replace(made, schedule=before.schedule)
-        if made == before:
+        if made == before and digest == existing.kept.declaration:
             return {"created": False, "updated": False, "job": self.view(before)}
-        kept = await self._store(existing, made)
+        kept = await self._store(existing, made, declaration=digest)
         return None if kept is None else {"created": False, "updated": True, "job": self.view(kept.job)}
 
     async def update(
@@ -124,7 +122,9 @@ class Changes:
                 return self.view(kept.job)
         raise unavailable("the job changes all the time; try again", 100)
 
-    async def _store(self, entry: Entry, job: Job, keep: Keep = unkept) -> Kept | None:
+    async def _store(
+        self, entry: Entry, job: Job, keep: Keep = unkept, *, declaration: str | None = None
+    ) -> Kept | None:
         """Keep a job with another configuration; None when it changed meanwhile."""
         before = entry.job
         fresh = job.schedule != before.schedule or (job.enabled and not before.enabled)
@@ -132,7 +132,8 @@ class Changes:
             state = replace(job.state, auto_disabled=None, consecutive_errors=0, consecutive_skipped=0)
             job = replace(job, state=state)
         job = replace(job, updated_at_ms=self._scheduler.now())
-        kept = Kept(job, entry.plan if job.enabled else Plan(), entry.kept.revision + 1)
+        plan, declaration = entry.plan if job.enabled else Plan(), declaration or entry.kept.declaration
+        kept = Kept(job, plan, entry.kept.revision + 1, declaration)
         kept = self._planned(kept) if fresh and job.enabled else told(kept, offset_of(job))
         version, record = entry.version, keep(self.view(kept.job))
 
@@ -196,9 +197,9 @@ class Changes:
         return view_of(replace(job, misfire=job.misfire or usual))
 
 
-def replace_now(facts: Facts, now: int) -> Facts:
-    """The same facts at another time."""
-    return Facts(now, facts.default_agent, facts.agents, facts.zone_of, facts.owner)
+def digest_of(wish: Wish) -> str:
+    """What tells one declaration of a job from another."""
+    return hashlib.sha256(msgspec.json.encode(wish, order="deterministic")).hexdigest()
 
 
 def _keeps_anchor(wish: Wish, before: Job) -> bool:

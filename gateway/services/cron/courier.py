@@ -76,8 +76,8 @@ class Courier:
             return
         if not fate.ok:
             log.warning("a call was given up", extra={"job": call.job, "reason": fate.error})
-        error = None if fate.ok else fate.error
+        error, settings = None if fate.ok else fate.error, self._engine.settings
         await self._database.write(
-            lambda db: steps.note_call(db, call, error, now),
+            lambda db: steps.note_call(db, call, error, settings, now),
             then=lambda done: self._scheduler.follow(done) if done is not None else None,
         )

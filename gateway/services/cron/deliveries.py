@@ -13,10 +13,11 @@ from gateway.config.settings import Settings
 from gateway.protocol.cron import FailureAlert, Job, RunEntry
 from gateway.protocol.errors import Refusal
 from gateway.protocol.keys import main_key
+from gateway.schedules.job import agent_of
 from gateway.services.admission import accept_all
 from gateway.services.changes import Change
-from gateway.services.cron.job import agent_of
-from gateway.services.cron.message import Parcel, parcels, suppressed
+from gateway.services.cron.message import Parcel, completion_parcel, failure_parcels, result_parcel, suppressed
+from gateway.services.cron.outcome import reason_of
 from gateway.services.work import ChildLimit, NewMessage
 from gateway.store import cron, sessions
 from gateway.store.cron import CallRow
@@ -35,33 +36,57 @@ def tell_owner(db: sqlite3.Connection, job: Job, why: str, settings: Settings, n
         cron.add_words(db, session, words, now)
 
 
-def send(
-    db: sqlite3.Connection, job: Job, entry: RunEntry, text: str | None, alert: FailureAlert | None,
-    settings: Settings, now: int,
-) -> tuple[RunEntry, list[Change]]:  # fmt: skip
-    """Send what there is to tell on its way; the line of the log says what became of the job's own delivery."""
+def deliver(
+    db: sqlite3.Connection, job: Job, entry: RunEntry, text: str | None, settings: Settings, now: int
+) -> tuple[RunEntry, list[Change]]:
+    """Send what a run came to on its way. The line of the log says what became of that: `unknown` while a call is to be
+    made; a run whose result nobody took has failed, unless the job says that this does not matter."""
     mode = job.delivery.mode if job.delivery is not None else "none"
     status = "not-requested" if mode == "none" else "not-delivered"
     why = suppressed(entry, text) if mode == "announce" else None
     entry = replace(entry, delivery_status=status, delivery_suppression_reason=why)
     changes: list[Change] = []
-    main = main_key(agent_of(job, settings.default_agent))
-    for number, parcel in enumerate(parcels(job, entry, text, alert, main)):
-        name = f"{entry.run_id}:told:{number}"
-        if parcel.address:
-            settles = entry.run_id if parcel.settles else None
-            cron.put_call(db, CallRow(name, job.id, settles, parcel.to, parcel.text, 0, now))
-            entry = replace(entry, delivery_status="unknown") if parcel.settles else entry
-            continue
-        error, more = _announce(db, parcel, name, settings, now)
-        changes += more
-        if parcel.settles:
-            delivered = error is None
-            status = "delivered" if delivered else "not-delivered"
-            entry = replace(entry, delivered=delivered, delivery_status=status, delivery_error=error)
-            if error is not None and not (job.delivery and job.delivery.best_effort):
-                entry = replace(entry, status="error", error=f"not delivered: {error}", completion_status="unknown")
+    parcel = result_parcel(job, entry, text)
+    if parcel is not None and parcel.address:
+        entry = replace(entry, delivery_status="unknown")
+        _call(db, job, f"{entry.run_id}:told", parcel, now, settles=entry.run_id)
+    elif parcel is not None:
+        error, changes = _announce(db, parcel, f"{entry.run_id}:told", settings, now)
+        entry = arrived(job, entry, error)
+    if (copy := completion_parcel(job, entry)) is not None:
+        _call(db, job, f"{entry.run_id}:completed", copy, now)
     return entry, changes
+
+
+def arrived(job: Job, entry: RunEntry, error: str | None) -> RunEntry:
+    """The line of the log once a delivery is over; `error` says why it failed."""
+    status = "delivered" if error is None else "not-delivered"
+    entry = replace(entry, delivered=error is None, delivery_status=status, delivery_error=error)
+    if error is None or entry.status != "ok" or (job.delivery is not None and job.delivery.best_effort):
+        return entry
+    why = f"not delivered: {error}"
+    return replace(entry, status="error", error=why, error_reason=reason_of(why), completion_status="unknown")
+
+
+def tell_failure(
+    db: sqlite3.Connection, job: Job, entry: RunEntry, alert: FailureAlert | None, settings: Settings, now: int
+) -> list[Change]:
+    """Tell those who want to know that a run has failed."""
+    changes: list[Change] = []
+    main = main_key(agent_of(job, settings.default_agent))
+    for number, parcel in enumerate(failure_parcels(job, entry, alert, main)):
+        name = f"{entry.run_id}:failed:{number}"
+        if parcel.address:
+            _call(db, job, name, parcel, now)
+        else:
+            changes += _announce(db, parcel, name, settings, now)[1]
+    return changes
+
+
+def _call(
+    db: sqlite3.Connection, job: Job, name: str, parcel: Parcel, now: int, settles: str | None = None
+) -> None:  # fmt: skip
+    cron.put_call(db, CallRow(name, job.id, settles, parcel.to, parcel.text, 0, now))
 
 
 def _announce(

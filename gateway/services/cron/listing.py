@@ -10,7 +10,7 @@ import msgspec
 from gateway.protocol.calls.cron import CronList, JobPage
 from gateway.protocol.cron import Job
 from gateway.protocol.keys import parse_key
-from gateway.services.cron.job import agent_of
+from gateway.schedules.job import agent_of
 
 SHOWN_OF_STATE = (
     "next_run_at_ms", "last_run_at_ms", "last_run_status", "last_error", "last_delivered", "last_delivery_status",

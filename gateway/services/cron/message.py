@@ -14,7 +14,7 @@ import msgspec
 from gateway.config.settings import Settings
 from gateway.protocol.cron import AgentTurn, Command, FailureAlert, Job, RunEntry, SystemEvent
 from gateway.protocol.keys import main_key
-from gateway.services.cron.job import agent_of, bound_key
+from gateway.schedules.job import agent_of, bound_key
 from gateway.services.work import NewMessage
 
 TURN_SECONDS, OTHER_SECONDS = 3600, 600
@@ -37,14 +37,12 @@ class Occasion:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Something to be told: to the session or the address `to`. `settles`: it is the job's own delivery, and its fate
-    is the run's."""
+    """Something to be told: to the session or the address `to`."""
 
     to: str
     text: str
     provenance: dict[str, Any]
     address: bool = False
-    settles: bool = False
 
 
 def run_id_of(job: Job, occasion: Occasion) -> str:
@@ -133,21 +131,31 @@ def alerts_of(job: Job, settings: Settings) -> FailureAlert | None:
     return FailureAlert(**{one: getattr(usual if getattr(own, one) is None else own, one) for one in names})
 
 
-def parcels(job: Job, entry: RunEntry, text: str | None, alert: FailureAlert | None, main: str) -> list[Parcel]:
-    """What is to be told of a run, and to whom. `alert`: failing is told as well, and how; `main`: the main session of
-    the job's agent."""
-    found: list[Parcel] = []
+def result_parcel(job: Job, entry: RunEntry, text: str | None) -> Parcel | None:
+    """The job's own delivery, whose fate is the run's."""
     delivery = job.delivery
-    if delivery is not None:
-        if delivery.mode == "webhook" and delivery.to:
-            found.append(_call(job, entry, delivery.to, settles=True))
-        if delivery.mode == "announce" and delivery.to and suppressed(entry, text) is None:
-            found.append(Parcel(delivery.to, announcement(job, entry, text), _about(job, entry, text), settles=True))
-        if delivery.completion_destination is not None:
-            found.append(_call(job, entry, delivery.completion_destination.to))
-        place = delivery.failure_destination
-        if place is not None and place.to and entry.status == "error":
-            found.append(_failure(job, entry, place.to, address=place.mode == "webhook"))
+    if delivery is None or not delivery.to:
+        return None
+    if delivery.mode == "webhook":
+        return _call(entry, delivery.to)
+    if delivery.mode == "announce" and suppressed(entry, text) is None:
+        return Parcel(delivery.to, announcement(job, entry, text), _about(job, entry, text))
+    return None
+
+
+def completion_parcel(job: Job, entry: RunEntry) -> Parcel | None:
+    """The line of the log, for whom a job has named besides."""
+    place = job.delivery.completion_destination if job.delivery is not None else None
+    return _call(entry, place.to) if place is not None else None
+
+
+def failure_parcels(job: Job, entry: RunEntry, alert: FailureAlert | None, main: str) -> list[Parcel]:
+    """What is told of a run that has failed, and to whom. `alert`: the rules by which that is told now, None when it is
+    not; `main`: the main session of the job's agent."""
+    found: list[Parcel] = []
+    place = job.delivery.failure_destination if job.delivery is not None else None
+    if place is not None and place.to and entry.status == "error":
+        found.append(_failure(job, entry, place.to, address=place.mode == "webhook"))
     if alert is not None:
         outside = alert.mode == "webhook" and alert.to is not None
         found.append(_failure(job, entry, alert.to or job.session_key or main, address=outside))
@@ -177,7 +185,7 @@ def cut(text: str, where: str | None) -> str:
 
 def _failure(job: Job, entry: RunEntry, to: str, *, address: bool) -> Parcel:
     if address:
-        return _call(job, entry, to)
+        return _call(entry, to)
     count = job.state.consecutive_errors
     words = f"Cron job {job.name} ({job.id}) has failed{f' {count} times in a row' if count > 1 else ''}."
     return Parcel(to, f"{words}\nError: {entry.error or 'none was given'}", _about(job, entry, None))
@@ -192,5 +200,5 @@ def _about(job: Job, entry: RunEntry, text: str | None) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _call(job: Job, entry: RunEntry, to: str, *, settles: bool = False) -> Parcel:
-    return Parcel(to, msgspec.json.encode(entry).decode(), {}, address=True, settles=settles)
+def _call(entry: RunEntry, to: str) -> Parcel:
+    return Parcel(to, msgspec.json.encode(entry).decode(), {}, address=True)

@@ -5,6 +5,7 @@ off, and when that is told."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
@@ -36,7 +37,8 @@ TRANSIENT = frozenset(name for name, _ in _REASONS)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. `scheduled`: for a slot, not because somebody asked. `again`: it may be tried again."""
+    """How a run ended. `scheduled`: for a slot, not because somebody asked. `again`: it may be tried again.
+    `on_its_way`: what it came to is still to be delivered, and the run may yet turn out to have failed."""
 
     status: RunStatus
     slot: int
@@ -47,6 +49,7 @@ class Result:
     reason: str | None = None
     scheduled: bool = True
     again: bool = True
+    on_its_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,9 @@ def settle(job: Job, plan: Plan, result: Result, offset: int, alerts: FailureAle
     """A job after one of its runs. `alerts`: the rules of telling, None for none."""
     state = _seen(job.state, result)
     if result.status == "ok":
-        state = replace(state, consecutive_errors=0, consecutive_skipped=0)
-        return _done(job, state, Plan(plan.slot), result)
+        errors = state.consecutive_errors if result.on_its_way else 0
+        state = replace(state, consecutive_errors=errors, consecutive_skipped=0)
+        return _done(job, state, replace(plan, not_before=0, retry=None), result)
     if result.status == "skipped":
         settled = _done(job, replace(state, consecutive_skipped=state.consecutive_skipped + 1), plan, result)
         return _alerted(settled, alerts, result.ended_at)
@@ -79,6 +83,27 @@ def settle(job: Job, plan: Plan, result: Result, offset: int, alerts: FailureAle
         return Settled(replace(job, state=state), plan)
     state = replace(state, consecutive_errors=state.consecutive_errors + 1)
     return _alerted(_failed(job, state, plan, result, offset), alerts, result.ended_at)
+
+
+def settle_delivery(job: Job, plan: Plan, result: Result, offset: int, alerts: FailureAlert | None) -> Settled:
+    """A job after the delivery of a run that had ended well: it has arrived, or that failed and the run with it."""
+    if result.status != "ok":
+        settled, before = settle(job, plan, result, offset, alerts), job.state
+        times = {"last_run_at_ms": before.last_run_at_ms, "last_duration_ms": before.last_duration_ms}
+        return with_state(settled, replace(settled.job.state, **times))
+    over = isinstance(job.schedule, At) and result.scheduled and _is_over(plan)
+    job = replace(job, state=replace(job.state, consecutive_errors=0))
+    return Settled(job, plan, gone=over and bool(job.delete_after_run))
+
+
+def with_state(settled: Settled, state: State) -> Settled:
+    """The same with another state of the job."""
+    return dataclasses.replace(settled, job=replace(settled.job, state=state))
+
+
+def _is_over(plan: Plan) -> bool:
+    """Whether nothing is to come. Of a job that runs once something is when it was given another time meanwhile."""
+    return plan.slot is None and plan.retry is None
 
 
 def _seen(state: State, result: Result) -> State:
@@ -92,9 +117,9 @@ def _seen(state: State, result: Result) -> State:
 
 def _done(job: Job, state: State, plan: Plan, result: Result) -> Settled:
     """A job that ran once is over; any other goes on."""
-    if not isinstance(job.schedule, At) or not result.scheduled:
+    if not isinstance(job.schedule, At) or not result.scheduled or not _is_over(plan):
         return Settled(replace(job, state=state), plan)
-    gone = bool(job.delete_after_run) and result.status == "ok"
+    gone = bool(job.delete_after_run) and result.status == "ok" and not result.on_its_way
     return Settled(replace(job, state=state, enabled=False), Plan(), gone=gone)
 
 
@@ -108,12 +133,13 @@ def _failed(job: Job, state: State, plan: Plan, result: Result, offset: int) -> 
     again = Retry(result.slot, pause_ends, result.attempt + 1)
     transient = result.again and result.reason in TRANSIENT
     job = replace(job, state=state)
-    if isinstance(job.schedule, At):
+    if isinstance(job.schedule, At) and _is_over(plan):
         return Settled(job, Plan(None, 0, again)) if transient else Settled(replace(job, enabled=False), Plan())
     natural = None if plan.slot is None else plan.slot + offset
     if transient and (natural is None or pause_ends < natural):
-        return Settled(job, Plan(plan.slot, 0, again))
-    return Settled(job, Plan(plan.slot, pause_ends if natural is not None and natural < pause_ends else 0))
+        return Settled(job, replace(plan, not_before=0, retry=again))
+    waits = natural is not None and natural < pause_ends
+    return Settled(job, replace(plan, not_before=pause_ends if waits else 0, retry=None))
 
 
 def _alerted(settled: Settled, alerts: FailureAlert | None, now: int) -> Settled:

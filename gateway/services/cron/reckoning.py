@@ -19,7 +19,7 @@ def reckoned(entry: Entry, now: int) -> Plan:
     plan, latest = entry.plan, now + BACKOFF_MS[-1]
     if plan.retry is not None:
         plan = replace(plan, retry=replace(plan.retry, at=min(plan.retry.at, latest)))
-    plan = replace(plan, not_before=min(plan.not_before, latest))
+    plan = replace(plan, not_before=min(plan.not_before, latest), caught_to=min(plan.caught_to, now))
     is_due = plan.slot is not None and plan.slot + entry.offset <= now
     if entry.table is None or isinstance(entry.job.schedule, At) or is_due:
         return plan

@@ -1,11 +1,13 @@
 """The clock of cron: finds what is due, has it obeyed, and follows runs to their end.
 
-Owns the one loop. It never trusts a timer: it sleeps a minute at most, reads the wall clock, and decides from slots
-alone, so a suspend, a clock that was stepped, and new rules of a time zone are all the same to it: nothing loops, and
-nothing falls silent. What is due leaves the heap until the transaction about it has ended."""
+Owns the one loop. It never trusts a timer: it sleeps a minute at most, is woken when the clock is set, reads the wall
+clock, and decides from slots alone, so a suspend, a clock that was stepped, and new rules of a time zone are all the
+same to it: nothing loops, and nothing falls silent. What is due leaves the heap until the transaction about it has
+ended."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import sqlite3
@@ -17,16 +19,17 @@ import trio
 from msgspec.structs import replace
 
 from gateway.protocol.errors import Refusal
+from gateway.schedules.job import agent_of
 from gateway.schedules.zones import Zones
 from gateway.services.cron import steps
 from gateway.services.cron.book import Book, Entry, Kept, kept_of, row_of, rules_of, told
-from gateway.services.cron.job import agent_of
-from gateway.services.cron.misfire import Decision, Plan, decide
+from gateway.services.cron.misfire import Plan, decide
 from gateway.services.cron.outcome import schedule_failed
 from gateway.services.cron.overlap import Verdict
 from gateway.services.cron.reckoning import reckoned
 from gateway.services.cron.steps import Done, Firing
 from gateway.services.cron.teller import Teller
+from gateway.services.cron.watching import watch_clock, watch_zones
 from gateway.services.engine import Engine
 from gateway.services.ports import Publisher
 from gateway.services.runs import Runs
@@ -41,10 +44,11 @@ BATCH = 256
 BATCH_SECONDS = 0.01
 AGAIN_MS = 1000
 """A job the disk did not take, or a system that is stopping, is looked at again after this."""
+HELD_MS = 5000
+"""A job that runs once and whose agent may not work is looked at again after this."""
 BROKEN_MS = 60_000
 STEPPED_BACK_MS = 1000.0
 """A clock that is behind by more than this was put back."""
-ZONES_SECONDS = 600.0
 STEP, LOAD_STEP = 50, 500
 """Jobs looked at, and taken over at the start, before others get their turn."""
 
@@ -101,7 +105,8 @@ class Scheduler:
                 for run in unfinished:
                     self._begin(run.job, run.run)
                 self.loaded.set()
-                nursery.start_soon(self._watch_zones)
+                nursery.start_soon(watch_clock, self.poke)
+                nursery.start_soon(watch_zones, self.zones, self._zones_changed)
                 nursery.start_soon(self.reckon)
                 await self._tick()
         finally:
@@ -159,15 +164,19 @@ class Scheduler:
             return self.book.push(entry)
         if decision.verdict is Verdict.WAIT:
             return  # looked at again when its run has ended
-        decision = self._held(entry, decision)
+        if decision.verdict is Verdict.FIRE and (why := self._held(entry)):
+            if rules.once:  # it has this slot alone, and waits for its agent
+                return self.book.push(entry, now + HELD_MS)
+            decision = dataclasses.replace(decision, verdict=Verdict.SKIP, why=why)
         self.obey(Firing(entry.kept, entry.version, now, settings, decision))
 
-    def _held(self, entry: Entry, decision: Decision) -> Decision:
-        """An agent that an operator has stopped is not started by a clock."""
-        agent = agent_of(entry.job, self._engine.settings.default_agent)
-        if not self._engine.holds.is_stopped(agent) or decision.verdict is not Verdict.FIRE:
-            return decision
-        return Decision(Verdict.SKIP, decision.slot, decision.plan, decision.missed, decision.attempt, "agent-stopped")
+    def _held(self, entry: Entry) -> str:
+        """Why the agent of a job is not to be started by a clock: an operator has stopped it, or it is in quarantine;
+        nothing when it may be."""
+        agent, holds = agent_of(entry.job, self._engine.settings.default_agent), self._engine.holds
+        if holds.is_stopped(agent):
+            return "agent-stopped"
+        return "agent-quarantined" if holds.reason(agent) is not None else ""
 
     def obey(self, firing: Firing) -> None:
         """Have something done for a job, whatever becomes of the caller."""
@@ -300,12 +309,8 @@ class Scheduler:
         off = settled.disabled
         self.store(entry, kept, lambda kept: self.teller.disabled(kept, off) if off is not None else None)
 
-    async def _watch_zones(self) -> None:
-        """Notice new rules of time zones, and another zone of the host."""
-        while True:
-            await trio.sleep(ZONES_SECONDS)
-            if await trio.to_thread.run_sync(self.zones.refresh):
-                log.warning("the rules of time zones have changed; cron looks up every slot anew")
-                for entry in list(self.book):
-                    self.book.put(entry.kept, entry.version)
-                await self.reckon()
+    async def _zones_changed(self) -> None:
+        log.warning("the rules of time zones have changed; cron looks up every slot anew")
+        for entry in list(self.book):
+            self.book.put(entry.kept, entry.version)
+        await self.reckon()

@@ -14,13 +14,13 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.config.settings import Settings
-from gateway.protocol.cron import RunEntry
+from gateway.protocol.cron import Job, RunEntry
 from gateway.protocol.errors import Refusal
+from gateway.schedules.job import offset_of
 from gateway.services.admission import accept_all
 from gateway.services.changes import Change
 from gateway.services.cron.book import Kept, kept_of, row_of, told
-from gateway.services.cron.deliveries import MAX_WORDS_WAITING, send, tell_owner
-from gateway.services.cron.job import offset_of
+from gateway.services.cron.deliveries import MAX_WORDS_WAITING, arrived, deliver, tell_failure, tell_owner
 from gateway.services.cron.message import (
     Occasion,
     alerts_of,
@@ -30,7 +30,7 @@ from gateway.services.cron.message import (
     waits_for_company,
 )
 from gateway.services.cron.misfire import Decision
-from gateway.services.cron.outcome import Result, Settled, reason_of, settle
+from gateway.services.cron.outcome import Result, Settled, reason_of, settle, settle_delivery, with_state
 from gateway.services.cron.overlap import Verdict
 from gateway.services.idempotency import keep
 from gateway.services.run_state import State
@@ -219,27 +219,43 @@ def _settle(
     db: sqlite3.Connection, kept: Kept, version: int, entry: RunEntry, text: str | None, settings: Settings, now: int,
     *, again: bool = True,
 ) -> Done:  # fmt: skip
-    """Write what the end of a run means: log, state, what is told."""
-    job, alerts = kept.job, alerts_of(kept.job, settings)
+    """Write what the end of a run means: log, state, what is told. Whether it ended well is known when its result has
+    been taken."""
     entry = replace(entry, error_reason=entry.error_reason or reason_of(entry.error))
     entry = replace(entry, completion_status="succeeded" if entry.status == "ok" else "failed")
-    result = Result(
+    ended_well = entry.status == "ok"
+    entry, changes = deliver(db, kept.job, entry, text, settings, now)
+    again = again and not (ended_well and entry.status == "error")  # to run it again would not deliver what it came to
+    result = _result(kept.job, entry, now, again=again)
+    settled = settle(kept.job, kept.plan, result, offset_of(kept.job), alerts_of(kept.job, settings))
+    settled = with_state(settled, replace(settled.job.state, running_at_ms=None))
+    return _close(db, kept, version, entry, settled, changes, settings, now, now)
+
+
+def _result(job: Job, entry: RunEntry, now: int, *, again: bool) -> Result:
+    best_effort = job.delivery is not None and bool(job.delivery.best_effort)
+    return Result(
         entry.status or "error", entry.slot_ms, entry.attempt, entry.run_at_ms or now, now, entry.error,
         entry.error_reason, entry.trigger == "schedule", again,
+        on_its_way=entry.delivery_status == "unknown" and not best_effort,
     )  # fmt: skip
-    settled = settle(job, kept.plan, result, offset_of(job), alerts)
-    entry, changes = send(db, settled.job, entry, text, alerts if settled.alert else None, settings, now)
-    state = settled.job.state
-    if entry.status == "error" and result.status == "ok":
-        state = replace(state, last_run_status="error", last_status="error", last_error=entry.error)
+
+
+def _close(
+    db: sqlite3.Connection, kept: Kept, version: int, entry: RunEntry, settled: Settled, changes: list[Change],
+    settings: Settings, now: int, ended_at: int,
+) -> Done:  # fmt: skip
+    """Write a job as its run has left it, and the line of the log; tell those who want to know of a failure."""
+    job = settled.job
+    alert = alerts_of(job, settings) if settled.alert else None
+    changes += tell_failure(db, job, entry, alert, settings, now)
     state = replace(
-        state, running_at_ms=None, last_delivered=entry.delivered,
-        last_delivery_status=entry.delivery_status, last_delivery_error=entry.delivery_error,
-        delivery_suppression_reason=entry.delivery_suppression_reason,
+        job.state, last_delivered=entry.delivered, last_delivery_status=entry.delivery_status,
+        last_delivery_error=entry.delivery_error, delivery_suppression_reason=entry.delivery_suppression_reason,
     )  # fmt: skip
-    kept = told(replace(kept, job=replace(settled.job, state=state), plan=settled.plan), offset_of(job))
+    kept = told(replace(kept, job=replace(job, state=state), plan=settled.plan), offset_of(job))
     entry = replace(entry, next_run_at_ms=None if settled.gone else kept.job.state.next_run_at_ms)
-    cron.put_run(db, _row(entry, max(now, 0)))
+    cron.put_run(db, _row(entry, max(ended_at, 0)))
     if settled.disabled is not None:
         tell_owner(db, job, settled.disabled, settings, now)
     if settled.gone:
@@ -253,34 +269,27 @@ def _settle(
 # --- calls ------------------------------------------------------------------------------------------------------------
 
 
-def note_call(db: sqlite3.Connection, call: CallRow, error: str | None, now: int) -> Done | None:
-    """A call was made (`error` None), or given up. Where it is the delivery of a run, that is noted there; None where
-    it is not."""
+def note_call(db: sqlite3.Connection, call: CallRow, error: str | None, settings: Settings, now: int) -> Done | None:
+    """A call was made (`error` None), or given up. Where it is the delivery of a run, that is noted there, and a run
+    whose result nobody took has failed after all; None where it is not."""
     crashpoint("gateway.cron.call.before")
     cron.drop_call(db, call.id)
     row = cron.get_run(db, call.settles) if call.settles else None
     if row is None:
         return None
     entry, job_row = msgspec.json.decode(row.entry, type=RunEntry), cron.get_job(db, row.job)
-    status = "delivered" if error is None else "not-delivered"
-    entry = replace(entry, delivered=error is None, delivery_status=status, delivery_error=error)
-    kept = kept_of(job_row) if job_row is not None else None
-    best_effort = kept is not None and kept.job.delivery is not None and bool(kept.job.delivery.best_effort)
-    failed = error is not None and not best_effort and entry.status == "ok"
-    if failed:
-        why = f"not delivered: {error}"
-        entry = replace(entry, status="error", error=why, error_reason=reason_of(why), completion_status="unknown")
-    cron.put_run(db, _row(entry, row.ended_at))
-    if kept is None or job_row is None:
+    if job_row is None:  # removed meanwhile
+        status = "delivered" if error is None else "not-delivered"
+        entry = replace(entry, delivered=error is None, delivery_status=status, delivery_error=error)
+        cron.put_run(db, _row(entry, row.ended_at))
         return Done(gone=row.job, entry=entry)
-    state = replace(
-        kept.job.state, last_delivered=entry.delivered, last_delivery_status=status, last_delivery_error=error
-    )
-    if failed:
-        errors = kept.job.state.consecutive_errors + 1
-        state = replace(state, last_run_status="error", last_status="error", last_error=entry.error,
-                        consecutive_errors=errors)  # fmt: skip
-    done = _write(db, replace(kept, job=replace(kept.job, state=state)), job_row.version)
-    done.entry = entry
+    kept = kept_of(job_row)
+    ended_well = entry.status == "ok"
+    entry = arrived(kept.job, entry, error)
+    settled = Settled(kept.job, kept.plan)
+    if ended_well:
+        result = _result(kept.job, entry, now, again=False)
+        settled = settle_delivery(kept.job, kept.plan, result, offset_of(kept.job), alerts_of(kept.job, settings))
+    done = _close(db, kept, job_row.version, entry, settled, [], settings, now, row.ended_at or now)
     crashpoint("gateway.cron.call.after")
     return done

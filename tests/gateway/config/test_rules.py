@@ -9,6 +9,13 @@ from gateway.config.validate import validate
 RANGE = {"first": 70000, "count": 10, "gid": 70000}
 PROXY = {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user"}}
 
+
+def declaring(**fields: object) -> dict[str, object]:
+    """A configuration with a job; a turn every hour unless said otherwise."""
+    usual = {"schedule": {"kind": "every", "everyMs": 3_600_000}, "payload": {"kind": "agentTurn", "message": "x"}}
+    return {"cron": {"jobs": {"tidy": {**usual, **fields}}}}
+
+
 NINE = ",".join(f"10.0.0.{last}" for last in range(1, 10))
 
 CONTRADICTIONS = [
@@ -52,6 +59,14 @@ CONTRADICTIONS = [
     ({"gateway": {"unix": {"foreign": {"65534": "operator"}}}}, "gateway.unix.foreign.65534"),
     ({"gateway": {"unix": {"foreign": {"4294967295": "operator"}}}}, "gateway.unix.foreign.4294967295"),
     ({"gateway": {"unix": {"foreign": {"70009": []}}}, "supervisor": {"uids": RANGE}}, "gateway.unix.foreign.70009"),
+    (declaring(agentId="mian"), "cron.jobs.tidy.agentId"),
+    (declaring(schedule={"kind": "cron", "expr": "61 9 * * *"}), "cron.jobs.tidy"),
+    (declaring(schedule={"kind": "cron", "expr": "0 0 30 2 *"}), "cron.jobs.tidy"),  # never comes
+    (declaring(schedule={"kind": "cron", "expr": "@daily", "tz": "Europe/Berln"}), "cron.jobs.tidy"),
+    (declaring(schedule={"kind": "at", "at": "tomorrow"}), "cron.jobs.tidy"),
+    (declaring(schedule={"kind": "stream", "command": ["x"]}), "cron.jobs.tidy"),
+    (declaring(sessionTarget="main"), "cron.jobs.tidy"),
+    (declaring(delivery={"mode": "webhook", "to": "here"}), "cron.jobs.tidy"),
     ({"supervisor": {"uids": {**RANGE, "count": 1}}}, "supervisor.uids.count"),
     ({"supervisor": {"uids": {**RANGE, "first": 65530}}}, "supervisor.uids.first"),
     ({"supervisor": {"uids": {**RANGE, "first": 2**32 - 4}}}, "supervisor.uids.first"),
@@ -82,6 +97,8 @@ def test_a_contradiction_stops_the_start_at_its_key(tree, path):
         {"gateway": {"bind": "lan", "tls": {"enabled": False, "allowPlaintext": True}}},
         {"gateway": {"auth": PROXY, "trustedProxies": ["10.0.0.1", "fd00::/8"]}},
         {"gateway": {"unix": {"foreign": {"1000": "operator", "1001": ["operator.admin"]}}}},
+        declaring(),
+        declaring(schedule={"kind": "at", "at": "2020-01-01T00:00:00Z"}),  # it ran; that is no reason not to start
         {"gateway": {"unix": {"operators": ["alice", 1000], "operatorGroup": "adm"}}, "supervisor": {"uids": RANGE}},
     ],
 )

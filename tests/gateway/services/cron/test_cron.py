@@ -254,29 +254,30 @@ async def test_an_operator_who_stopped_an_agent_is_not_overruled_by_a_clock(box,
     assert box.services.runs.is_stopped("main")
 
 
+async def test_a_job_that_runs_once_waits_for_an_agent_that_may_not_work(box, mock_clock):
+    await box.services.runs.stop_agent("main", "enough")
+    job = await box.add(schedule={"kind": "at", "at": BEGIN_MS + 5000})
+    await box.pass_time(600)
+    assert await box.log() == []
+    assert (await box.cron.get(job["id"]))["enabled"] is True
+    await box.send("back to work")  # which is what a stopped agent waits for
+    await box.pass_time(10)
+    assert [(entry.slot_ms, entry.status) for entry in await box.log()] == [(BEGIN_MS + 5000, "ok")]
+
+
+async def test_an_agent_in_quarantine_is_left_alone(box, mock_clock):
+    box.services.engine.quarantine("main", "it died five times")
+    job = await box.add()
+    await box.pass_time(15 * 60)
+    assert {(entry.status, entry.error) for entry in await box.log()} == {("skipped", "agent-quarantined")}
+    assert (await box.cron.get(job["id"]))["enabled"] is True
+
+
 async def test_a_change_made_to_an_older_state_is_refused(box, mock_clock):
     job = await box.add()
     await box.patch(job["id"], name="new")
     with pytest.raises(Refusal, match="has changed"):
         await box.cron.update(job["id"], JobPatch(name="newer"), job["configRevision"])
-
-
-async def test_jobs_of_the_configuration_are_made_once_kept_and_removed(tmp_path, mock_clock):
-    spec = {"schedule": {"kind": "every", "everyMs": 60_000}, "payload": {"kind": "agentTurn", "message": "x"}}
-    async with open_jobs(tmp_path, tree={"cron": {"jobs": {"tidy": spec}}}) as box:
-        await box.calm()
-        (job,) = await box.jobs()
-        own = await box.add()
-        box.services.reload(box.services.settings)
-        await box.calm()
-        assert (await box.cron.get(job["id"]))["updatedAtMs"] == job["updatedAtMs"]
-    changed = {**spec, "payload": {"kind": "agentTurn", "message": "y"}}
-    async with open_jobs(tmp_path, generation=2, tree={"cron": {"jobs": {"tidy": changed}}}) as box:
-        await box.calm()
-        assert (await box.cron.get(job["id"]))["payload"]["message"] == "y"
-    async with open_jobs(tmp_path, generation=3) as box:
-        await box.calm()
-        assert [one["id"] for one in await box.jobs()] == [own["id"]]
 
 
 async def test_events_tell_what_became_of_jobs(box, mock_clock):

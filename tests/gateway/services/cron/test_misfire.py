@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from gateway.protocol.cron import Misfire, Overlap
@@ -36,7 +38,32 @@ def test_a_job_that_is_looked_at_late(
     told = decide(Plan(10 * MINUTE), TABLE, Rules(policy, cap=4), 0, round(now * MINUTE))
     assert told is not None
     assert (told.verdict, told.slot, told.missed) == (verdict, slot * MINUTE, missed)
-    assert told.plan == Plan(round(following * MINUTE))
+    behind = policy == "catch-up" and now >= 11
+    assert told.plan == Plan(round(following * MINUTE), caught_to=round(now * MINUTE) if behind else 0)
+
+
+@dataclass
+class Counted:
+    """A slot every minute, and how often one was asked for."""
+
+    asked: int = 0
+
+    def after(self, ms: int) -> int | None:
+        self.asked += 1
+        return TABLE.after(ms)
+
+
+def test_which_slots_are_too_many_is_found_once():
+    table, rules, now = Counted(), Rules("catch-up", cap=1000), 5000 * MINUTE
+    plan, obeyed = Plan(10 * MINUTE), []
+    while (told := decide(plan, table, rules, 0, now)) is not None:
+        obeyed.append(told.slot // MINUTE)
+        plan, now = told.plan, now + 100
+        if len(obeyed) == 1:
+            table.asked = 0
+    assert obeyed == [*range(4001, 5002)]  # and the one that came meanwhile
+    assert table.asked < 3 * len(obeyed)
+    assert plan == Plan(5002 * MINUTE)
 
 
 @pytest.mark.parametrize(("minutes", "verdict"), [(100.5, F), (101, F), (101.1, S), (159, S)])

@@ -17,6 +17,7 @@ from gateway.services.cron.outcome import (
     reason_of,
     schedule_failed,
     settle,
+    settle_delivery,
 )
 
 NOW, SLOT = 1_000_000, 990_000
@@ -80,6 +81,53 @@ def test_too_many_failures_switch_a_job_off_and_one_success_forgives_them():
     assert off.job.state.auto_disabled is not None
     assert (off.job.enabled, off.job.state.auto_disabled.reason, off.plan) == (False, "consecutive-failures", Plan())
     assert ended(job(DISABLE_AFTER - 1), "ok").job.state.consecutive_errors == 0
+
+
+def test_what_is_on_its_way_forgives_nothing_yet():
+    after = ended(job(3), "ok", on_its_way=True)
+    assert (after.job.state.consecutive_errors, after.job.state.last_status) == (3, "ok")
+    once = ended(job(once=True), "ok", on_its_way=True)
+    assert (once.job.enabled, once.gone) == (False, False)
+
+
+def delivered(one: Job, error: str | None, plan: Plan, **more: Any) -> Settled:
+    result = Result("error" if error else "ok", SLOT, 1, SLOT, NOW, error, reason_of(error), again=False, **more)
+    return settle_delivery(one, plan, result, 0, FailureAlert())
+
+
+def test_a_delivery_decides_whether_a_run_has_failed():
+    goes_on = Plan(NOW + 50_000)
+    arrived = delivered(job(3), None, goes_on)
+    assert (arrived.job.state.consecutive_errors, arrived.plan, arrived.alert) == (0, goes_on, False)
+    failed = delivered(job(3), "not delivered: 502", goes_on)
+    assert (failed.job.state.consecutive_errors, failed.alert) == (4, True)
+    assert failed.plan.retry is None  # to run it again would deliver nothing
+    off = delivered(job(DISABLE_AFTER - 1), "not delivered: 502", goes_on)
+    assert (off.job.enabled, off.disabled is not None) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "plan", "scheduled", "gone"),
+    [
+        (None, Plan(), True, True),
+        (None, Plan(), False, False),  # somebody asked for that run
+        (None, Plan(NOW + 5), True, False),  # it was given another time meanwhile
+        ("not delivered: 404", Plan(), True, False),
+    ],
+)
+def test_a_job_that_runs_once_goes_when_its_result_has_arrived(
+    error: str | None, plan: Plan, scheduled: bool, gone: bool
+):
+    after = delivered(replace(job(once=True), enabled=plan != Plan()), error, plan, scheduled=scheduled)
+    assert (after.gone, after.plan) == (gone, plan)
+
+
+def test_a_job_that_was_given_another_time_while_it_ran_keeps_it():
+    one = job(once=True)
+    for status, error in (("ok", None), ("error", "broken"), ("skipped", None)):
+        result = Result(status, SLOT, 1, SLOT, NOW, error)  # type: ignore[arg-type]
+        after = settle(one, Plan(NOW + 9000), result, 0, None)
+        assert (after.job.enabled, after.gone, after.plan.slot) == (True, False, NOW + 9000)
 
 
 def test_a_run_somebody_asked_for_counts_for_nothing_but_success():

@@ -169,3 +169,48 @@ async def test_a_result_that_cannot_be_told_is_an_error_unless_that_does_not_mat
         job, entry = await told_by(url, tmp_path, 20, bestEffort=best_effort)
     assert (entry.status, entry.delivery_status, entry.delivery_error) == (status, "not-delivered", "HTTP 410")
     assert job["state"]["lastRunStatus"] == status
+
+
+async def test_results_nobody_takes_are_told_and_switch_a_job_off(tmp_path, mock_clock):
+    tree = {"cron": {"webhookSsrfPolicy": {"allowPrivateNetwork": True}}}
+    async with receiver(GONE) as (url, _), open_jobs(tmp_path, tree=tree) as box:
+        async with trio.open_nursery() as workers:
+            await workers.start(box.answer_all)
+            alert = {"after": 2, "to": "agent:main:ops", "cooldownMs": 10**9}
+            elsewhere = {"mode": "announce", "to": "agent:main:others"}
+            told = {"mode": "webhook", "to": url, "failureDestination": elsewhere}
+            job = await box.add(delivery=told, failureAlert=alert)
+            for _ in range(2000):  # the other end is a real socket
+                await box.pass_time(60)
+                if not (job := await box.cron.get(job["id"]))["enabled"]:
+                    break
+            workers.cancel_scope.cancel()
+        assert job["state"]["autoDisabled"]["reason"] == "consecutive-failures"
+        entries = await box.log(job["id"])
+        assert [(entry.status, entry.error) for entry in entries] == [("error", "not delivered: HTTP 410")] * 10
+        for session, times in (("ops", 1), ("others", 10)):
+            heard = [text for role, text in box.texts(f"agent:main:{session}") if role == "user"]
+            assert len(heard) == times
+            assert heard[0].endswith("Error: not delivered: HTTP 410")
+
+
+async def test_a_job_that_runs_once_stays_until_its_result_has_arrived(tmp_path, mock_clock):
+    tree = {"cron": {"webhookSsrfPolicy": {"allowPrivateNetwork": True}}}
+    async with receiver(BUSY, GONE, OK) as (url, _), open_jobs(tmp_path, tree=tree) as box:
+        async with trio.open_nursery() as workers:
+            await workers.start(box.answer_all)
+            once: dict[str, Any] = {
+                "schedule": {"kind": "at", "at": box.now + 5000},
+                "delivery": {"mode": "webhook", "to": url},
+            }
+            lost, taken = await box.add(**once), await box.add(**{**once, "deleteAfterRun": True})
+            for _ in range(200):
+                await box.pass_time(5)
+                if all(entry.delivered is not None for entry in await box.log()):
+                    break
+            workers.cancel_scope.cancel()
+        fates = {entry.job_id: entry.delivery_status for entry in await box.log()}
+        left = {job["id"] for job in await box.jobs()}
+    assert sorted(map(str, fates.values())) == ["delivered", "not-delivered"]
+    assert left == {job for job, fate in fates.items() if fate == "not-delivered"}
+    assert set(fates) == {lost["id"], taken["id"]}

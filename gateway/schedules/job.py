@@ -4,8 +4,7 @@ Owns the defaults of a job and every rule between its fields (OpenClaw 2026.9.6,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import tzinfo
 from typing import Any
 
@@ -20,19 +19,18 @@ from gateway.protocol.cron import (
     At,
     Command,
     Cron,
-    Delivery,
     Every,
-    FailureDestination,
     Job,
-    Owner,
     Payload,
     Schedule,
     SystemEvent,
     Wish,
 )
 from gateway.protocol.errors import Refusal, invalid
-from gateway.protocol.keys import SessionKey, lasting_key, main_key, parse_key
+from gateway.protocol.keys import SessionKey, lasting_key, parse_key
+from gateway.schedules.delivery import delivery_of
 from gateway.schedules.explain import explain
+from gateway.schedules.facts import Facts
 from gateway.schedules.schedule import (
     BadSchedule,
     Timetable,
@@ -43,19 +41,8 @@ from gateway.schedules.schedule import (
 )
 
 MAX_CAP = 10
+NEVER_FIRES = "CRON_NEVER_FIRES"
 _FIELDS = tuple(name for name in Wish.__struct_fields__ if name not in ("pacing", "trigger"))
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What making a job needs to know. `zone_of` gives the time zone of a name (None: the host's) and raises
-    BadSchedule for one there is not; `owner` is None for an operator."""
-
-    now: int
-    default_agent: str
-    agents: Collection[str]
-    zone_of: Callable[[str | None], tzinfo]
-    owner: Owner | None = None
 
 
 def make_job(wish: Wish, job_id: str, facts: Facts, *, timed: bool = False) -> Job:
@@ -81,7 +68,7 @@ def make_job(wish: Wish, job_id: str, facts: Facts, *, timed: bool = False) -> J
         agent_id=agent if wish.agent_id is not None or facts.owner is not None else None, session_key=session,
         description=wish.description,
         delete_after_run=once if wish.delete_after_run is None else wish.delete_after_run,
-        delivery=_delivery_of(wish.delivery, target, agent, session, facts), failure_alert=wish.failure_alert,
+        delivery=delivery_of(wish.delivery, target, agent, session, facts), failure_alert=wish.failure_alert,
         misfire=wish.misfire, misfire_cap=wish.misfire_cap or MAX_CAP, overlap=wish.overlap or "skip",
     )  # fmt: skip
 
@@ -96,16 +83,11 @@ def patch_job(job: Job, patch: JobPatch, facts: Facts) -> Job:
     if "session_target" not in given and "agent_id" not in given and job.session_target == "current":
         given.setdefault("session_key", job.session_key)
     timed = "schedule" not in given and (job.enabled or not given.get("enabled"))
-    made = make_job(Wish(**wish | given), job.id, replace_owner(facts, job.owner), timed=timed)
+    made = make_job(Wish(**wish | given), job.id, facts.of(job.owner), timed=timed)
     kept = {"created_at_ms": job.created_at_ms, "state": job.state, "owner": job.owner}
     if isinstance(made.schedule, Every) and "schedule" not in given:
         kept["schedule"] = job.schedule
     return replace(made, **kept)
-
-
-def replace_owner(facts: Facts, owner: Owner | None) -> Facts:
-    """The same facts for a job that somebody else has made."""
-    return Facts(facts.now, facts.default_agent, facts.agents, facts.zone_of, owner)
 
 
 def table_of(schedule: Schedule, made_at: int, zone_of: Callable[[str | None], tzinfo]) -> Timetable:
@@ -243,64 +225,13 @@ def _checked_schedule(schedule: Schedule, job_id: str, facts: Facts) -> Schedule
 def never_fires(schedule: Schedule) -> Refusal:
     """The refusal of a schedule whose time is over, or never comes."""
     what = {At: f'schedule.at "{getattr(schedule, "at", "")}"', Cron: f'cron "{getattr(schedule, "expr", "")}"'}
-    return invalid(f"{what.get(type(schedule), 'the schedule')} has no upcoming run time and would never fire")
+    why = f"{what.get(type(schedule), 'the schedule')} has no upcoming run time and would never fire"
+    return invalid(why, code=NEVER_FIRES)
 
 
-def _delivery_of(
-    delivery: Delivery | None, target: str, agent: str, session: str | None, facts: Facts
-) -> Delivery | None:  # fmt: skip
-    """Where a result goes. Nothing said: to the session the job is bound to, if there is one. Raises Refusal."""
-    if delivery is None:
-        if target == "main":
-            return None
-        return Delivery("announce", to=session) if session is not None else Delivery("none")
-    if delivery.mode == "webhook" and not is_address(delivery.to):
-        raise invalid("cron webhook delivery requires delivery.to to be a valid http(s) URL")
-    if delivery.mode == "announce":
-        if target == "main":
-            raise invalid('cron channel delivery config is only supported for sessionTarget="isolated"')
-        to = _heard_by(delivery.to, "delivery.to", agent, session, facts)
-        delivery = replace(delivery, to=to)
-    if delivery.completion_destination is not None:
-        if delivery.mode != "announce":
-            raise invalid('cron completionDestination is only supported with delivery.mode="announce"')
-        if not is_address(delivery.completion_destination.to):
-            raise invalid("cron completionDestination.to must be a valid http(s) URL")
-    if delivery.failure_destination is not None:
-        if target == "main" and delivery.mode != "webhook":
-            raise invalid('cron delivery.failureDestination is only supported for sessionTarget="isolated"')
-        place = _failing(delivery.failure_destination, agent, session, facts)
-        delivery = replace(delivery, failure_destination=place)
-    return delivery
-
-
-def _failing(place: FailureDestination, agent: str, session: str | None, facts: Facts) -> FailureDestination:
-    if place.mode == "announce":
-        return replace(place, to=_heard_by(place.to, "failureDestination.to", agent, session, facts))
-    if not is_address(place.to):
-        raise invalid("cron failureDestination.to must be a valid http(s) URL")
-    return place
-
-
-def _heard_by(to: str | None, name: str, agent: str, session: str | None, facts: Facts) -> str:
-    """The session an announcement goes to: the one that is named, the one the job is bound to, the agent's main
-    session."""
-    word = (to or session or "main").strip().lower()
-    key = parse_key(main_key(agent) if word in ("main", "last") else word)
-    if key is None:
-        raise invalid(f'{name} "{word[:128]}" is no session key; there are no channels here: name a session, or "main"')
-    if facts.owner is not None and key.agent != facts.owner.agent_id:
-        raise invalid(f"{name} {key} is not yours: name a session of the agent {facts.owner.agent_id}")
-    if key.agent not in facts.agents:
-        raise invalid(f'{name} "{key}" names an agent that is not configured', code="UNKNOWN_AGENT_ID")
-    return str(key)
-
-
-def is_address(text: str | None) -> bool:
-    """Whether `text` may be the address of a webhook; where it leads is looked at when it is called."""
-    head, separator, rest = (text or "").partition("://")
-    plain = all("!" <= character <= "~" for character in text or "")
-    return head.lower() in ("http", "https") and bool(separator) and plain and rest.split("/")[0].strip() != ""
+def is_over(refusal: Refusal) -> bool:
+    """Whether a job was refused because its time is over, or never comes."""
+    return (refusal.shape.details or {}).get("code") == NEVER_FIRES
 
 
 def _name_of(wish: Wish, payload: Payload, schedule: Schedule) -> str:

@@ -11,8 +11,10 @@ from msgspec.structs import replace
 from gateway.protocol.calls.cron import JobPatch
 from gateway.protocol.cron import Job, Owner, Wish
 from gateway.protocol.errors import Refusal
+from gateway.schedules.delivery import is_address
+from gateway.schedules.facts import Facts
+from gateway.schedules.job import bound_key, make_job, patch_job
 from gateway.schedules.zones import Zones
-from gateway.services.cron.job import Facts, bound_key, is_address, make_job, patch_job
 
 NOW = 1_800_000_000_000
 TURN = {"kind": "agentTurn", "message": "do it"}
