@@ -29,7 +29,7 @@ check: build ## lint, format, types, import contracts
 	@.venv/bin/lint-imports --no-logo
 
 test: check ## check, then every test
-	@$(LIMIT) $(PY) -m pytest --durations=10 --durations-min=1 $(PYTEST_ARGS)
+	@$(LIMIT) $(PY) -m pytest --numprocesses=2 --dist=loadfile --durations=10 --durations-min=1 $(PYTEST_ARGS)
 
 bench: build ## measure the budgets and print them as a table
 	@$(PY) -m tests.bench
