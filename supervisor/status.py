@@ -39,10 +39,12 @@ def remove_status(runtime_dir: str) -> None:
 
 
 class StatusFile:
-    """Keeps the file true. `snapshot` makes its content, when it is due."""
+    """Keeps the file true. `snapshot` makes its content, when it is due, but for `reloads`: how often the configuration
+    was to be read again, and why the last time it was not (`error`)."""
 
     def __init__(self, runtime_dir: str, snapshot: Callable[[], dict[str, Any]], log: Log) -> None:
         self._runtime_dir, self._snapshot, self._log = runtime_dir, snapshot, log
+        self._reloads: dict[str, Any] = {"count": 0, "error": None}
         self._changed = trio.Event()
         self._failed = False
 
@@ -50,10 +52,15 @@ class StatusFile:
         """Something in it is different now."""
         self._changed.set()
 
+    def reloaded(self, error: str | None = None) -> None:
+        """The configuration was read again, or could not be."""
+        self._reloads = {"count": self._reloads["count"] + 1, "error": error}
+        self.changed()
+
     def write_now(self) -> None:
         """Write it at once. A full disk is logged once and hurts nobody."""
         try:
-            write_status(self._runtime_dir, self._snapshot())
+            write_status(self._runtime_dir, {**self._snapshot(), "reloads": self._reloads})
             self._failed = False
         except OSError as error:
             if not self._failed:

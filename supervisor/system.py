@@ -190,6 +190,7 @@ class System:
             self.ground.recheck(resolved)
         except (Unresolved, UnsafePlace) as error:
             self.ground.log.error(f"the configuration was not reloaded, the old one stays: {error}")
+            self.status.reloaded(str(error))
             self.control.tell(Notice("error", "CONFIG_INVALID", str(error)[:4000], fix="peergate config validate"))
             return
         for key in needs_restart(self.resolved.settings, resolved.settings):
@@ -208,7 +209,7 @@ class System:
         finally:
             os.close(document)
         self.ground.log.info("configuration reloaded", source=resolved.source)
-        self.status.changed()
+        self.status.reloaded()
 
     async def _upgrade_when_asked(self) -> None:
         while True:
@@ -290,11 +291,8 @@ class System:
             self.ground.log.path,
             self.ground.own_filters,
         )
-        return Gift(
-            take,
-            [*(listener.fileno() for listener in held.values()), document],
-            lambda: os.close(document),
-        )
+        descriptors = [*(listener.fileno() for listener in held.values()), document]
+        return Gift(take, descriptors, lambda: os.close(document))
 
     def subjects(self) -> list[Subject]:
         """Our processes, for the process table."""

@@ -9,17 +9,21 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
-from supervisor.cli.errors import CliError, NotAllowed, NotRunning, UidRefused
+from supervisor.cli.errors import BadConfig, CliError, NotAllowed, NotRunning, UidRefused
 from supervisor.cli.invocation import Invocation, command
+from supervisor.cli.snapshot import read_status
 from supervisor.cli.wire import dial
 
 SO_PEERPIDFD = 77  # Linux 6.5, asm-generic/socket.h; Python has no name for it
-STOP_SECONDS = 30.0
+STOP_SECONDS, RELOAD_SECONDS = 30.0, 10.0
+LOOK_SECONDS = 0.02
 
 
 @contextmanager
@@ -96,12 +100,41 @@ def _ended(pidfd: int, seconds: float) -> bool:
     return bool(select.select([pidfd], [], [], seconds)[0])
 
 
-@command("reload", "peergate config validate && peergate reload")
-def reload(run: Invocation) -> None:
-    """Make the running system read its configuration again. A configuration that is wrong changes nothing; the log
-    says why.
+@command("reload", "peergate reload", "peergate config validate && peergate reload")
+@click.option(
+    "--timeout", type=click.FloatRange(0), default=RELOAD_SECONDS, show_default=True,
+    help="Seconds to wait for what becomes of it; 0: do not wait.",
+)  # fmt: skip
+def reload(run: Invocation, timeout: float) -> None:
+    """Make the running system read its configuration again, and say what became of it. A configuration that is wrong
+    changes nothing; the exit code is then 78.
 
-    --json prints {signalled, pid}."""
+    --json prints {signalled, pid, reloaded}; `reloaded` is null when that was not waited for."""
+    before = _reloads(run)
     with _supervisor_of(run, "reload") as (pid, pidfd):
         _signal(pidfd, pid, signal.SIGHUP)
-    run.answer({"signalled": True, "pid": pid}, lambda: f"told the supervisor (pid {pid}); see peergate logs")
+        after = _next_reloads(run, before, pidfd, timeout)
+    if after is None and timeout:
+        raise CliError(
+            f"the supervisor (pid {pid}) has not said within {timeout:g} s what became of it", fix="peergate logs"
+        )
+    if after is not None and after.get("error") is not None:
+        raise BadConfig(
+            f"not reloaded, the configuration before it stays:\n{after['error']}", fix="peergate config validate"
+        )
+    told = {"signalled": True, "pid": pid, "reloaded": None if after is None else True}
+    run.answer(told, lambda: "reloaded" if after is not None else f"told the supervisor (pid {pid}); see peergate logs")
+
+
+def _reloads(run: Invocation) -> dict[str, Any]:
+    """How often the configuration was read again, and how that ended, as the supervisor has written it down."""
+    return (read_status(run.running_dir) or {}).get("reloads") or {}
+
+
+def _next_reloads(run: Invocation, before: dict[str, Any], pidfd: int, seconds: float) -> dict[str, Any] | None:
+    """The same once it is another; None when that took longer, or the supervisor has ended."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends and not _ended(pidfd, LOOK_SECONDS):
+        if (found := _reloads(run)).get("count", 0) != before.get("count", 0):
+            return found
+    return None

@@ -153,8 +153,21 @@ def test_a_hung_gateway_is_told_within_seconds_and_ps_still_works(system: System
     eventually(lambda: system.cli("health").returncode == 0)
 
 
-def test_reload_is_a_signal_to_the_listener(system: System):
-    assert document(system.cli("reload", "--json")) == {"signalled": True, "pid": system.pid}
+def test_reload_says_what_became_of_it(system: System):
+    assert document(system.cli("reload", "--json")) == {"signalled": True, "pid": system.pid, "reloaded": True}
+    right = system.config.read_text()
+    job = {"schedule": {"kind": "cron", "expr": "61 * * * *"}, "payload": {"kind": "agentTurn", "message": "x"}}
+    system.config.write_text(json.dumps({**json.loads(right), "cron": {"jobs": {"tidy": job}}}))
+    try:
+        told = system.cli("reload")
+        assert told.returncode == 78
+        assert 'cron.jobs.tidy: found a job that cannot be: cron expression "61 * * * *"' in told.stderr
+        assert "peergate config validate" in told.stderr
+    finally:
+        system.config.write_text(right)
+    told = system.cli("reload", "--timeout", "0", "--json")
+    assert document(told) == {"signalled": True, "pid": system.pid, "reloaded": None}
+    assert system.cli("reload").stdout.strip() == "reloaded"
     eventually(lambda: system.cli("health").returncode == 0)
 
 

@@ -39,7 +39,11 @@ async def test_many_changes_are_one_write(tmp_path: Path, nursery, autojump_cloc
     assert len(asked) == 1
     status.changed()
     await trio.sleep(2 * DEBOUNCE_SECONDS)
-    assert json.loads((tmp_path / "status.json").read_text()) == {"writes": 2}
+    assert json.loads((tmp_path / "status.json").read_text()) == {"writes": 2, "reloads": {"count": 0, "error": None}}
+    for count, error in enumerate(("gateway.port: found 0", None), 1):
+        status.reloaded(error)
+        await trio.sleep(2 * DEBOUNCE_SECONDS)
+        assert json.loads((tmp_path / "status.json").read_text())["reloads"] == {"count": count, "error": error}
     nursery.cancel_scope.cancel()
 
 

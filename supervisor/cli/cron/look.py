@@ -31,7 +31,7 @@ def list_jobs(
     named = {"agentId": agent, "query": query, "sortBy": SORTS[sort] if sort != "next" else None}
     named["sortDir"] = "desc" if desc else None
     told = ask_cron(run.doors, "list", wanted | {name: value for name, value in named.items() if value is not None})
-    run.answer(told, lambda: jobs_text(told))
+    run.answer(told, lambda: jobs_text(told, every=all_of_them))
 
 
 @command("show", "peergate cron show mail", "peergate cron show 5d0c1f22 --json")

@@ -55,11 +55,12 @@ def zone_in(job: Mapping[str, Any]) -> tzinfo | None:
         return None
 
 
-def jobs_text(told: Mapping[str, Any]) -> str:
-    """Jobs as a table, and whether there are more."""
+def jobs_text(told: Mapping[str, Any], *, every: bool = True) -> str:
+    """Jobs as a table, and whether there are more. `every`: those that are switched off were asked for as well."""
     jobs = told.get("jobs") or ()
     if not jobs:
-        return 'no jobs; to make one: peergate cron add --name tea --every 10m --message "…"'
+        none = "no jobs" if every else "no jobs are switched on (peergate cron list --all shows the others)"
+        return f'{none}; to make one: peergate cron add --name tea --every 10m --message "…"'
     rows = [
         (
             str(job.get("id"))[:SHORT], job.get("name"), schedule_words(job.get("schedule") or {}),
