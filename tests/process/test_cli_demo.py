@@ -48,8 +48,8 @@ def write_files(folder: Path) -> None:
 def test_every_kind_of_file_is_reported_and_every_hash_is_right(tmp_path: Path, environment: dict[str, str]):
     folder = tmp_path / "folder"
     write_files(folder)
-    code, told, _ = demo(environment, str(folder))
-    assert code == 0
+    code, told, errors = demo(environment, str(folder))
+    assert code == 0, errors
     by_path = {report["path"]: report for report in told["files"]}
     assert len(by_path) == 6
     assert by_path["one.py"]["sha256"] == hashlib.sha256((folder / "one.py").read_bytes()).hexdigest()
@@ -66,8 +66,9 @@ def test_every_kind_of_file_is_reported_and_every_hash_is_right(tmp_path: Path, 
 
 def test_an_empty_folder_is_said_to_be_one(tmp_path: Path, environment: dict[str, str]):
     (tmp_path / "none").mkdir()
-    code, told, _ = demo(environment, str(tmp_path / "none"))
-    assert (code, told["files"]) == (0, [])
+    code, told, errors = demo(environment, str(tmp_path / "none"))
+    assert code == 0, errors
+    assert told["files"] == []
     words = [PEERGATE, "demo", str(tmp_path / "none")]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert "there are no files to survey here" in ended.stdout

@@ -116,10 +116,11 @@ class Overseer:
         await self.wait_for(Retired)
         return await self.ended()
 
-    async def ended(self) -> int:
+    async def ended(self, patience: float = SECONDS) -> int:
+        """Wait until it has ended; its exit code."""
         pidfd = os.pidfd_open(self.process.pid)
         try:
-            with trio.fail_after(SECONDS):
+            with trio.fail_after(patience):
                 await trio.lowlevel.wait_readable(pidfd)
         finally:
             os.close(pidfd)
