@@ -81,7 +81,9 @@ def decide(plan: Plan, table: Timetable, rules: Rules, running: int, now: int) -
     chosen, caught_to = _chosen(plan, plan.slot, table, rules, now)
     late = now - chosen - rules.offset > GRACE_MS
     after = Plan(table.after(chosen), caught_to=caught_to)
-    if late and rules.misfire == "skip" and not rules.once and not plan.not_before:
+    # What a back-off has held up is late when it could have run a minute ago, and did not.
+    held_up = now - plan.not_before <= GRACE_MS
+    if late and rules.misfire == "skip" and not rules.once and not held_up:
         missed = count_slots(table, plan.slot - 1, chosen - 1, MAX_COUNTED)
         return Decision(Verdict.SKIP, chosen, after, missed, why="missed")
     caught = rules.misfire == "catch-up" and (late or bool(caught_to))

@@ -75,10 +75,13 @@ def settle(job: Job, plan: Plan, result: Result, offset: int, alerts: FailureAle
     if result.status == "ok":
         errors = state.consecutive_errors if result.on_its_way else 0
         state = replace(state, consecutive_errors=errors, consecutive_skipped=0)
-        return _done(job, state, replace(plan, not_before=0, retry=None), result)
+        # A run that somebody asked for is beside the schedule: a slot that is to be tried again stays to be obeyed.
+        again = None if result.scheduled else plan.retry
+        return _done(job, state, replace(plan, not_before=0, retry=again), result)
     if result.status == "skipped":
         settled = _done(job, replace(state, consecutive_skipped=state.consecutive_skipped + 1), plan, result)
-        return _alerted(settled, alerts, result.ended_at)
+        counts = alerts is not None and alerts.include_skipped
+        return _alerted(settled, alerts if counts else None, result.ended_at)
     if not result.scheduled:
         return Settled(replace(job, state=state), plan)
     state = replace(state, consecutive_errors=state.consecutive_errors + 1)

@@ -76,6 +76,14 @@ def test_skip_leaves_out_what_is_later_than_the_grace(minutes: float, verdict: V
     assert GRACE_MS == MINUTE
 
 
+@pytest.mark.parametrize(("minutes", "verdict"), [(150, F), (151, F), (151.1, S), (219, S)])
+def test_skip_runs_what_a_back_off_has_held_up_unless_that_is_over_for_long(minutes: float, verdict: Verdict):
+    hourly = Pace(100 * MINUTE, 60 * MINUTE)
+    told = decide(Plan(100 * MINUTE, 150 * MINUTE), hourly, Rules("skip"), 0, round(minutes * MINUTE))
+    assert told is not None
+    assert told.verdict is verdict
+
+
 def test_a_single_slot_is_never_left_out():
     for policy in ("run-once", "skip", "catch-up"):
         told = decide(Plan(5), Once(5), Rules(policy, once=True), 0, 10**9)

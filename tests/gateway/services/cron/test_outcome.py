@@ -137,6 +137,13 @@ def test_a_run_somebody_asked_for_counts_for_nothing_but_success():
     assert ended(job(3), "ok", scheduled=False).job.state.consecutive_errors == 0
 
 
+@pytest.mark.parametrize("once", [True, False])
+def test_a_slot_that_is_to_be_tried_again_outlives_a_run_somebody_asked_for(once: bool):
+    plan = Plan(None if once else NOW + 50_000, 0, Retry(SLOT, NOW + 30_000, 2))
+    after = settle(job(1, once=once), plan, Result("ok", NOW - 5, 1, NOW - 5, NOW, scheduled=False), 0, None)
+    assert (after.job.enabled, after.gone, after.plan) == (True, False, plan)
+
+
 @pytest.mark.parametrize(
     ("rules", "failures", "told_before", "alert"),
     [
@@ -164,6 +171,13 @@ def test_left_out_slots_count_as_failing_only_where_that_is_said():
     skipped = Result("skipped", SLOT, 1, SLOT, NOW, "already-running")
     assert settle(one, Plan(), skipped, 0, FailureAlert()).alert is False
     assert settle(one, Plan(), skipped, 0, FailureAlert(include_skipped=True)).alert is True
+
+
+def test_a_slot_left_out_after_failures_does_not_tell_of_them_again():
+    one = job(5)
+    skipped = Result("skipped", SLOT, 1, SLOT, NOW, "already-running")
+    assert settle(one, Plan(), skipped, 0, FailureAlert(cooldown_ms=0)).alert is False
+    assert settle(one, Plan(), skipped, 0, FailureAlert(cooldown_ms=0, include_skipped=True)).alert is True
 
 
 @pytest.mark.parametrize(
