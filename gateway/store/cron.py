@@ -5,7 +5,7 @@ Owns the numbers of the past that is kept, in `trim`."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -49,7 +49,13 @@ class CallRow(msgspec.Struct, frozen=True):
     attempts: int
     due_at: int
 
+    @property
+    def origin(self) -> str:
+        """Scheme and host of the address, as `_ORIGIN` finds them."""
+        return "/".join(self.url.split("/", 3)[:3])
 
+
+_ORIGIN = "substr(url, 1, 7 + instr(substr(url, 9) || '/', '/'))"
 _RUN = ", ".join(RunRow.__struct_fields__)
 _CALL = ", ".join(CallRow.__struct_fields__)
 
@@ -175,6 +181,12 @@ def old_sessions(db: sqlite3.Connection, before: float, limit: int) -> list[str]
     return [key for (key,) in db.execute(sql, (before, limit))]
 
 
+def has_other_open_run(db: sqlite3.Connection, job: str, run: str) -> bool:
+    """Whether another run of the job goes on, as far as cron knows."""
+    sql = "SELECT 1 FROM cron_runs WHERE ended_at IS NULL AND job = ? AND run != ? LIMIT 1"
+    return db.execute(sql, (job, run)).fetchone() is not None
+
+
 # --- words that wait --------------------------------------------------------------------------------------------------
 
 
@@ -217,21 +229,31 @@ def put_call(db: sqlite3.Connection, row: CallRow) -> None:
     db.execute(f"INSERT OR REPLACE INTO cron_calls ({_CALL}) VALUES ({marks})", msgspec.structs.astuple(row))
 
 
-def due_calls(db: sqlite3.Connection, until: int, limit: int) -> list[CallRow]:
-    """Calls whose time has come, longest due first."""
-    sql = f"SELECT {_CALL} FROM cron_calls WHERE due_at <= ? ORDER BY due_at LIMIT ?"
-    return [CallRow(*row) for row in db.execute(sql, (until, limit))]
+def due_call(
+    db: sqlite3.Connection, until: int, but: Collection[str], origins: Collection[str]
+) -> CallRow | None:  # fmt: skip
+    """The call that is due longest, but for these, and for those that go to one of these origins (`CallRow.origin`)."""
+    marks, others = (", ".join("?" * len(one)) for one in (but, origins))
+    sql = f"""SELECT {_CALL} FROM cron_calls WHERE due_at <= ? AND id NOT IN ({marks})
+        AND {_ORIGIN} NOT IN ({others}) ORDER BY due_at LIMIT 1"""
+    row = db.execute(sql, (until, *but, *origins)).fetchone()
+    return CallRow(*row) if row else None
 
 
-def next_call(db: sqlite3.Connection) -> int | None:
-    """When the next call is due."""
-    row = db.execute("SELECT min(due_at) FROM cron_calls").fetchone()
+def next_call(db: sqlite3.Connection, after: int) -> int | None:
+    """When the next call comes due that was not due at `after`."""
+    row = db.execute("SELECT min(due_at) FROM cron_calls WHERE due_at > ?", (after,)).fetchone()
     return None if row[0] is None else int(row[0])
 
 
 def count_calls(db: sqlite3.Connection) -> int:
     """How many calls are to be made."""
     return int(db.execute("SELECT count(*) FROM cron_calls").fetchone()[0])
+
+
+def count_calls_of(db: sqlite3.Connection, job: str) -> int:
+    """How many of them are a job's. Looks at all there are."""
+    return int(db.execute("SELECT count(*) FROM cron_calls WHERE job = ?", (job,)).fetchone()[0])
 
 
 def drop_call(db: sqlite3.Connection, call: str) -> None:

@@ -1,12 +1,14 @@
-"""Makes the calls to addresses outside that the end of a run asks for, one after the other and again when they fail.
+"""Makes the calls to addresses outside that the end of a run asks for, and makes them again when they fail.
 
-Owns the patience: how often and how far apart. A call is written before it is made and forgotten after, so one that was
+Owns the patience: how often and how far apart, and how many at once. A host that does not answer has few of them, so
+that calls to others do not wait for it. A call is written before it is made and forgotten after, so one that was
 under way when the gateway died is made again, with the same Idempotency-Key."""
 
 from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 
 import trio
 from msgspec.structs import replace
@@ -23,7 +25,7 @@ log = logging.getLogger("gateway.cron")
 
 PAUSES_MS = (10_000, 60_000, 300_000)
 """Between one attempt and the next; after the last one a call is given up."""
-AT_ONCE = 4
+AT_ONCE, AT_ONCE_PER_HOST = 16, 2
 MAX_SLEEP_SECONDS = 60.0
 AGAIN_SECONDS = 1.0
 
@@ -35,28 +37,44 @@ class Courier:
         self._engine = engine
         self._database = engine.database
         self._scheduler = scheduler
+        self._under_way: dict[str, str] = {}
+        """Calls that are being made, and the origin of each."""
 
     async def serve(self) -> None:
         """Make calls as they come due, for ever."""
-        while True:
-            self._scheduler.called = trio.Event()
-            try:
-                calls = self._database.read(lambda db: cron.due_calls(db, self._scheduler.now(), AT_ONCE))
-                if calls:
-                    async with trio.open_nursery() as nursery:
-                        for call in calls:
-                            nursery.start_soon(self._make, call)
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._scheduler.called = trio.Event()
+                now = self._scheduler.now()
+                try:
+                    while (call := self._next(now)) is not None:
+                        self._under_way[call.id] = call.origin
+                        nursery.start_soon(self._make, call)
+                    due = self._database.read(lambda db, now=now: cron.next_call(db, now))  # type: ignore[misc]
+                except Refusal as refusal:
+                    log.warning("the calls that are to be made could not be read: %s", refusal)
+                    await trio.sleep(AGAIN_SECONDS)
                     continue
-                due = self._database.read(cron.next_call)
-            except Refusal as refusal:
-                log.warning("a call could not be noted, and is made again: %s", refusal)
-                await trio.sleep(AGAIN_SECONDS)
-                continue
-            seconds = MAX_SLEEP_SECONDS if due is None else (due - self._engine.clock()) / 1000
-            with trio.move_on_after(min(max(seconds, 0.01), MAX_SLEEP_SECONDS)):
-                await self._scheduler.called.wait()
+                # What is due already waits for another call to end, which is told.
+                seconds = MAX_SLEEP_SECONDS if due is None else (due - self._engine.clock()) / 1000
+                with trio.move_on_after(min(max(seconds, 0.01), MAX_SLEEP_SECONDS)):
+                    await self._scheduler.called.wait()
+
+    def _next(self, now: int) -> CallRow | None:
+        """The next call to be made, if there is room for one."""
+        if len(self._under_way) >= AT_ONCE:
+            return None
+        full = [origin for origin, count in Counter(self._under_way.values()).items() if count >= AT_ONCE_PER_HOST]
+        return self._database.read(lambda db: cron.due_call(db, now, [*self._under_way], full))
 
     async def _make(self, call: CallRow) -> None:
+        try:
+            await self._make_and_note(call)
+        finally:
+            del self._under_way[call.id]
+            self._scheduler.called.set()
+
+    async def _make_and_note(self, call: CallRow) -> None:
         settings = self._engine.settings.cron
         rules = settings.webhook_ssrf_policy
         what = Post(call.url, call.body.encode(), call.id, settings.webhook_token)

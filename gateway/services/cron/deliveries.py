@@ -1,10 +1,11 @@
 """What is told of a run, in the transaction that notes its end: announcements are accepted by sessions, calls to
 addresses outside are written down to be made.
 
-Owns what becomes of a job's own delivery in the line of the log."""
+Owns what becomes of a job's own delivery in the line of the log, and how many calls may wait to be made."""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 
 from msgspec.structs import replace
@@ -22,8 +23,12 @@ from gateway.services.work import ChildLimit, NewMessage
 from gateway.store import cron, sessions
 from gateway.store.cron import CallRow
 
+log = logging.getLogger("gateway.cron")
+
 MAX_WORDS_WAITING = 1000
 """Of one session; the next is refused."""
+MAX_CALLS_WAITING, MAX_CALLS_WAITING_OF_A_JOB = 10_000, 20
+"""The next is not made, and the delivery it was for has failed."""
 
 
 def tell_owner(db: sqlite3.Connection, job: Job, why: str, settings: Settings, now: int) -> None:
@@ -48,8 +53,8 @@ def deliver(
     changes: list[Change] = []
     parcel = result_parcel(job, entry, text)
     if parcel is not None and parcel.address:
-        entry = replace(entry, delivery_status="unknown")
-        _call(db, job, f"{entry.run_id}:told", parcel, now, settles=entry.run_id)
+        error = _call(db, job, f"{entry.run_id}:told", parcel, now, settles=entry.run_id)
+        entry = replace(entry, delivery_status="unknown") if error is None else arrived(job, entry, error)
     elif parcel is not None:
         error, changes = _announce(db, parcel, f"{entry.run_id}:told", settings, now)
         entry = arrived(job, entry, error)
@@ -85,8 +90,19 @@ def tell_failure(
 
 def _call(
     db: sqlite3.Connection, job: Job, name: str, parcel: Parcel, now: int, settles: str | None = None
-) -> None:  # fmt: skip
+) -> str | None:  # fmt: skip
+    """Write a call down, to be made; why that was not done, or None."""
+    if cron.count_calls(db) >= MAX_CALLS_WAITING:
+        return _full(job, f"{MAX_CALLS_WAITING} calls wait already")
+    if cron.count_calls_of(db, job.id) >= MAX_CALLS_WAITING_OF_A_JOB:
+        return _full(job, f"{MAX_CALLS_WAITING_OF_A_JOB} calls of this job wait already")
     cron.put_call(db, CallRow(name, job.id, settles, parcel.to, parcel.text, 0, now))
+    return None
+
+
+def _full(job: Job, why: str) -> str:
+    log.warning("a call is not made", extra={"job": job.id, "reason": why})
+    return why
 
 
 def _announce(

@@ -186,14 +186,24 @@ def note_end(db: sqlite3.Connection, run_id: str, settings: Settings, now: int) 
     if row is None or row.ended_at is not None or (run is not None and run.ended_at is None):
         return None
     entry, again = _as_it_ended(db, msgspec.json.decode(row.entry, type=RunEntry), run, now)
-    job_row = cron.get_job(db, row.job)
-    if job_row is None:  # removed meanwhile: what it came to is kept, and told to nobody
+    found = _job(db, row.job)
+    if found is None:  # what it came to is kept, and told to nobody
         cron.put_run(db, _row(replace(entry, delivery_status="not-requested"), now))
         return Done(gone=row.job, entry=entry)
+    kept, version = found
     text = run.text if run is not None else None
-    done = _settle(db, kept_of(job_row), job_row.version, entry, text, settings, now, again=again)
+    done = _settle(db, kept, version, entry, text, settings, now, again=again)
     crashpoint("gateway.cron.end.after")
     return done
+
+
+def _job(db: sqlite3.Connection, job_id: str) -> tuple[Kept, int] | None:
+    """A job as it is now, and its version; None for one that was removed meanwhile, or that is damaged."""
+    row = cron.get_job(db, job_id)
+    try:
+        return None if row is None else (kept_of(row), row.version)
+    except msgspec.DecodeError:  # told of when the jobs were read
+        return None
 
 
 def _as_it_ended(
@@ -228,8 +238,23 @@ def _settle(
     again = again and not (ended_well and entry.status == "error")  # to run it again would not deliver what it came to
     result = _result(kept.job, entry, now, again=again)
     settled = settle(kept.job, kept.plan, result, offset_of(kept.job), alerts_of(kept.job, settings))
-    settled = with_state(settled, replace(settled.job.state, running_at_ms=None))
+    if not _still_runs(db, kept.job, entry):
+        settled = with_state(settled, replace(settled.job.state, running_at_ms=None))
+    changes += _tell_failure(db, entry, settled, settings, now)
     return _close(db, kept, version, entry, settled, changes, settings, now, now)
+
+
+def _still_runs(db: sqlite3.Connection, job: Job, entry: RunEntry) -> bool:
+    """Whether a job that has just done something else, or ended another run, goes on with a run."""
+    running = job.state.running_at_ms is not None
+    return running and cron.has_other_open_run(db, job.id, entry.run_id or "")
+
+
+def _tell_failure(
+    db: sqlite3.Connection, entry: RunEntry, settled: Settled, settings: Settings, now: int
+) -> list[Change]:
+    alert = alerts_of(settled.job, settings) if settled.alert else None
+    return tell_failure(db, settled.job, entry, alert, settings, now)
 
 
 def _result(job: Job, entry: RunEntry, now: int, *, again: bool) -> Result:
@@ -245,10 +270,8 @@ def _close(
     db: sqlite3.Connection, kept: Kept, version: int, entry: RunEntry, settled: Settled, changes: list[Change],
     settings: Settings, now: int, ended_at: int,
 ) -> Done:  # fmt: skip
-    """Write a job as its run has left it, and the line of the log; tell those who want to know of a failure."""
+    """Write a job as its run has left it, and the line of the log; tell its maker when it was switched off."""
     job = settled.job
-    alert = alerts_of(job, settings) if settled.alert else None
-    changes += tell_failure(db, job, entry, alert, settings, now)
     state = replace(
         job.state, last_delivered=entry.delivered, last_delivery_status=entry.delivery_status,
         last_delivery_error=entry.delivery_error, delivery_suppression_reason=entry.delivery_suppression_reason,
@@ -277,19 +300,20 @@ def note_call(db: sqlite3.Connection, call: CallRow, error: str | None, settings
     row = cron.get_run(db, call.settles) if call.settles else None
     if row is None:
         return None
-    entry, job_row = msgspec.json.decode(row.entry, type=RunEntry), cron.get_job(db, row.job)
-    if job_row is None:  # removed meanwhile
+    entry, found = msgspec.json.decode(row.entry, type=RunEntry), _job(db, row.job)
+    if found is None:
         status = "delivered" if error is None else "not-delivered"
         entry = replace(entry, delivered=error is None, delivery_status=status, delivery_error=error)
         cron.put_run(db, _row(entry, row.ended_at))
         return Done(gone=row.job, entry=entry)
-    kept = kept_of(job_row)
+    kept, version = found
     ended_well = entry.status == "ok"
     entry = arrived(kept.job, entry, error)
-    settled = Settled(kept.job, kept.plan)
-    if ended_well:
+    settled, changes = Settled(kept.job, kept.plan), []
+    if ended_well:  # of another one's failing was told when it ended
         result = _result(kept.job, entry, now, again=False)
         settled = settle_delivery(kept.job, kept.plan, result, offset_of(kept.job), alerts_of(kept.job, settings))
-    done = _close(db, kept, job_row.version, entry, settled, [], settings, now, row.ended_at or now)
+        changes = _tell_failure(db, entry, settled, settings, now)
+    done = _close(db, kept, version, entry, settled, changes, settings, now, row.ended_at or now)
     crashpoint("gateway.cron.call.after")
     return done

@@ -52,6 +52,36 @@ async def test_a_job_runs_at_each_of_its_slots_once(box, mock_clock):
     assert (await box.cron.get(job["id"]))["state"]["nextRunAtMs"] == first + 180_000
 
 
+async def test_a_job_that_leaves_a_slot_out_because_it_runs_says_that_it_runs(idle, mock_clock):
+    job = await idle.add()
+    await idle.pass_time(61)
+    began = (await idle.cron.get(job["id"]))["state"]["runningAtMs"]
+    await idle.pass_time(60)
+    (entry,) = await idle.log(job["id"])
+    assert (entry.status, entry.error) == ("skipped", "already-running")
+    assert (await idle.cron.get(job["id"]))["state"]["runningAtMs"] == began
+    async with trio.open_nursery() as workers:
+        await workers.start(idle.answer_all)
+        await idle.pass_time(1)
+        workers.cancel_scope.cancel()
+    assert "runningAtMs" not in (await idle.cron.get(job["id"]))["state"]
+
+
+async def test_a_damaged_job_keeps_neither_the_others_nor_its_last_run_from_an_end(tmp_path, mock_clock):
+    async with open_jobs(tmp_path) as box:
+        job, other = await box.add(), await box.add(name="other")
+        await box.pass_time(61)
+        sql = "UPDATE cron_jobs SET record = '{' WHERE id = ?"
+        await box.services.database.write(lambda db: db.execute(sql, (job["id"],)).rowcount)
+    async with open_jobs(tmp_path, generation=2) as box:
+        async with trio.open_nursery() as workers:
+            await workers.start(box.answer_all)
+            await box.pass_time(1)
+            workers.cancel_scope.cancel()
+        assert {entry.job_id: entry.status for entry in await box.log()} == {job["id"]: "ok", other["id"]: "ok"}
+        assert [one["name"] for one in await box.jobs()] == ["other"]
+
+
 async def test_each_run_of_an_isolated_job_has_a_session_of_its_own(box, mock_clock):
     job = await box.add()
     await box.pass_time(125)
