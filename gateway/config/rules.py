@@ -12,6 +12,7 @@ from gateway.config.agent_settings import AcpRuntime, ModelRuntime
 from gateway.config.gateway_settings import Gateway
 from gateway.config.problem import Problem, did_you_mean, shown
 from gateway.config.settings import Settings, UidRange
+from gateway.protocol.keys import parse_key
 
 OVERFLOW_UID = 65534
 """What the kernel shows for a uid it cannot translate (user_namespaces(7)); it names nobody in particular."""
@@ -150,8 +151,13 @@ def _cron_problems(settings: Settings) -> Iterator[Problem]:
     cron = settings.cron
     if cron.session_retention is True:
         yield Problem("cron.sessionRetention", "true", "a time such as 24h, or false")
-    if cron.failure_alert.enabled and cron.failure_alert.mode == "webhook" and not cron.failure_alert.to:
-        yield Problem("cron.failureAlert.to", "nothing", "an address, for mode webhook")
+    alert, path = cron.failure_alert, "cron.failureAlert.to"
+    outside = alert.mode == "webhook"
+    if alert.to is None:
+        if alert.enabled and outside:
+            yield Problem(path, "nothing", "an address, for mode webhook")
+    elif (parse_key(alert.to) is None) if not outside else not alert.to.startswith(("http://", "https://")):
+        yield Problem(path, shown(alert.to, path), "an http(s) address" if outside else "a session key")
     if cron.jobs:
         # Whoever has no jobs here, which is nearly everybody, does not wait for the calendar to be loaded.
         from gateway.config.job_rules import job_problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from gateway.protocol.cron import Delivery, FailureDestination
+from gateway.protocol.cron import Delivery, FailureAlert, FailureDestination
 from gateway.protocol.errors import invalid
 from gateway.protocol.keys import main_key, parse_key
 from gateway.schedules.facts import Facts
@@ -36,6 +36,22 @@ def delivery_of(
         place = _failing(delivery.failure_destination, agent, session, facts)
         delivery = replace(delivery, failure_destination=place)
     return delivery
+
+
+def alert_of(
+    alert: FailureAlert | bool | None, agent: str, session: str | None, facts: Facts
+) -> FailureAlert | bool | None:  # fmt: skip
+    """When and where a job's failing is told. A place that is named without a mode says by itself which one it is.
+    Raises Refusal."""
+    if alert is True:
+        raise invalid("cron failureAlert is false or a table; true says nothing")
+    if not isinstance(alert, FailureAlert) or alert.to is None:
+        return alert
+    mode = alert.mode or ("webhook" if is_address(alert.to) else "announce")
+    if mode == "webhook" and not is_address(alert.to):
+        raise invalid("cron failureAlert.to must be a valid http(s) URL")
+    to = alert.to if mode == "webhook" else _heard_by(alert.to, "failureAlert.to", agent, session, facts)
+    return replace(alert, mode=mode, to=to)
 
 
 def _failing(place: FailureDestination, agent: str, session: str | None, facts: Facts) -> FailureDestination:

@@ -28,7 +28,7 @@ from gateway.protocol.cron import (
 )
 from gateway.protocol.errors import Refusal, invalid
 from gateway.protocol.keys import SessionKey, lasting_key, parse_key
-from gateway.schedules.delivery import delivery_of
+from gateway.schedules.delivery import alert_of, delivery_of
 from gateway.schedules.explain import explain
 from gateway.schedules.facts import Facts
 from gateway.schedules.schedule import (
@@ -54,8 +54,6 @@ def make_job(wish: Wish, job_id: str, facts: Facts, *, timed: bool = False) -> J
     for name, text in (("declarationKey", wish.declaration_key), ("displayName", wish.display_name)):
         if text is not None and not text.strip():
             raise invalid(f"cron job {name} must not be blank")
-    if wish.failure_alert is True:
-        raise invalid("cron failureAlert is false or a table; true says nothing")
     agent, session = _agent_of(wish, facts), _session_of(wish, facts)
     payload = _checked_payload(wish.payload)
     target, session = _target_of(wish, agent, session, payload, facts)
@@ -68,7 +66,8 @@ def make_job(wish: Wish, job_id: str, facts: Facts, *, timed: bool = False) -> J
         agent_id=agent if wish.agent_id is not None or facts.owner is not None else None, session_key=session,
         description=wish.description,
         delete_after_run=once if wish.delete_after_run is None else wish.delete_after_run,
-        delivery=delivery_of(wish.delivery, target, agent, session, facts), failure_alert=wish.failure_alert,
+        delivery=delivery_of(wish.delivery, target, agent, session, facts),
+        failure_alert=alert_of(wish.failure_alert, agent, session, facts),
         misfire=wish.misfire, misfire_cap=wish.misfire_cap or MAX_CAP, overlap=wish.overlap or "skip",
     )  # fmt: skip
 

@@ -38,7 +38,8 @@ class Zones:
         """Forget zones whose file is another one than when it was read; whether there were any. Reads no more than a
         few directory entries."""
         host = host_zone()
-        changed = [name for name, stamp in self._stamps.items() if _stamp(name) != stamp]
+        known = [*self._stamps.items()]  # another thread may ask for a zone while the files are looked at
+        changed = [name for name, stamp in known if _stamp(name) != stamp]
         for name in changed:
             del self._known[name], self._stamps[name]
         if changed:

@@ -226,7 +226,8 @@ class Cron:
         if not text.strip():
             return {"ok": False}
         agent = (agent_id or (who.agent_id if who else None) or self._engine.settings.default_agent).strip().lower()
-        key = parse_key(session_key or (lasting_key(who.session_key) if who and who.session_key else main_key(agent)))
+        own = lasting_key(who.session_key) if who and who.session_key and agent_id is None else main_key(agent)
+        key = parse_key(session_key or own)
         if key is None:
             raise invalid(f'sessionKey "{(session_key or agent)[:128]}" is no session key')
         if key.agent not in self._engine.settings.agents.entries:

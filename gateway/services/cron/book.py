@@ -55,6 +55,14 @@ def kept_of(row: JobRow) -> Kept:
     return _decoder.decode(row.record)
 
 
+def looked_at(row: JobRow) -> tuple[JobRow, Kept | msgspec.DecodeError]:
+    """A row, and its job or what is wrong with it."""
+    try:
+        return row, kept_of(row)
+    except msgspec.DecodeError as error:
+        return row, error
+
+
 @dataclass(eq=False)
 class Entry:
     """A job in memory. `zone_of` knows time zones."""

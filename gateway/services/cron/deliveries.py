@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gateway.config.settings import Settings
 from gateway.protocol.cron import FailureAlert, Job, RunEntry
 from gateway.protocol.errors import Refusal
-from gateway.protocol.keys import main_key
+from gateway.protocol.keys import main_key, parse_key
 from gateway.schedules.job import agent_of
 from gateway.services.admission import accept_all
 from gateway.services.changes import Change
@@ -109,13 +109,15 @@ def _announce(
     db: sqlite3.Connection, parcel: Parcel, run_id: str, settings: Settings, now: int
 ) -> tuple[str | None, list[Change]]:
     """A message to a session; why it was not taken, or None."""
-    agent = parcel.to.split(":")[1]
-    if agent not in settings.agents.entries:
-        return f"the agent {agent} is not configured any more (agents.entries)", []
-    session = sessions.get(db, parcel.to)
+    key = parse_key(parcel.to)
+    if key is None:
+        return f'"{parcel.to[:128]}" is no session key', []
+    if key.agent not in settings.agents.entries:
+        return f"the agent {key.agent} is not configured any more (agents.entries)", []
+    session = sessions.get(db, str(key))
     lane = "subagent" if session is not None and session.spawn_depth else "main"
     message = NewMessage(
-        run_id=run_id, session_key=parcel.to, text=parcel.text, provenance=parcel.provenance, lane=lane,
+        run_id=run_id, session_key=str(key), text=parcel.text, provenance=parcel.provenance, lane=lane,
         kind="inter_session", sender=f"cron:{parcel.provenance.get('jobId', '')}", steer=True,
     )  # fmt: skip
     (outcome,) = accept_all(db, [(message, float(now))])

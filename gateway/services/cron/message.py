@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.config.settings import Settings
 from gateway.protocol.cron import AgentTurn, Command, FailureAlert, Job, RunEntry, SystemEvent
@@ -127,6 +128,8 @@ def alerts_of(job: Job, settings: Settings) -> FailureAlert | None:
     )  # fmt: skip
     if own is None:
         return usual
+    if own.mode is not None and own.mode != shared.mode:
+        usual = replace(usual, to=None)  # an address is no session
     names = ("after", "cooldown_ms", "include_skipped", "mode", "to")
     return FailureAlert(**{one: getattr(usual if getattr(own, one) is None else own, one) for one in names})
 

@@ -14,7 +14,6 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-import msgspec
 import trio
 from msgspec.structs import replace
 
@@ -22,7 +21,7 @@ from gateway.protocol.errors import Refusal
 from gateway.schedules.job import agent_of
 from gateway.schedules.zones import Zones
 from gateway.services.cron import steps
-from gateway.services.cron.book import Book, Entry, Kept, kept_of, row_of, rules_of, told
+from gateway.services.cron.book import Book, Entry, Kept, looked_at, row_of, rules_of, told
 from gateway.services.cron.misfire import Plan, decide
 from gateway.services.cron.outcome import schedule_failed
 from gateway.services.cron.overlap import Verdict
@@ -34,7 +33,6 @@ from gateway.services.engine import Engine
 from gateway.services.ports import Publisher
 from gateway.services.runs import Runs
 from gateway.store import cron
-from gateway.store.cron import JobRow
 
 log = logging.getLogger("gateway.cron")
 
@@ -51,13 +49,6 @@ STEPPED_BACK_MS = 1000.0
 """A clock that is behind by more than this was put back."""
 STEP, LOAD_STEP = 50, 500
 """Jobs looked at, and taken over at the start, before others get their turn."""
-
-
-def _read(row: JobRow) -> tuple[JobRow, Kept | msgspec.DecodeError]:
-    try:
-        return row, kept_of(row)
-    except msgspec.DecodeError as error:
-        return row, error
 
 
 class Scheduler:
@@ -90,7 +81,7 @@ class Scheduler:
     async def serve(self) -> None:
         """Read the jobs and obey them, for ever."""
         found, unfinished = await self._database.read_slow(
-            lambda db: ([*map(_read, cron.load(db))], cron.open_runs(db))
+            lambda db: ([*map(looked_at, cron.load(db))], cron.open_runs(db))
         )
         for number, (row, kept) in enumerate(found):
             if number % LOAD_STEP == 0:
@@ -184,22 +175,27 @@ class Scheduler:
         self._nursery.start_soon(self._fire, firing)
 
     async def _fire(self, firing: Firing) -> None:
+        job_id = firing.kept.job.id
         try:
             await self.fire(firing)
         except Refusal as refusal:
-            log.warning("a cron job could not be started", extra={"job": firing.kept.job.id, "reason": str(refusal)})
-            self._later(firing.kept.job.id, AGAIN_MS)
+            log.warning("a cron job could not be started", extra={"job": job_id, "reason": str(refusal)})
+            self._later(job_id, AGAIN_MS)
         except (sqlite3.Error, ValueError, TypeError, LookupError, AssertionError) as error:
             # Of a job that cannot be obeyed the others shall know nothing.
             log.exception("a cron job could not be started")
-            self.teller.notice(
-                "error", "CRON_JOB_BROKEN", f"the cron job {firing.kept.job.id} cannot be started: {error}"
-            )
-            self._later(firing.kept.job.id, BROKEN_MS)
+            self.teller.notice("error", "CRON_JOB_BROKEN", f"the cron job {job_id} cannot be started: {error}")
+            self._later(job_id, BROKEN_MS)
 
     async def fire(self, firing: Firing) -> Done:
         """Do something for a job; on disk when this returns. Raises Refusal."""
-        done: Done = await self._database.write_together(steps.fire_all, firing, then=self.follow)
+
+        def fired(done: Done) -> None:
+            self.follow(done)
+            if firing.now > self.now() + STEPPED_BACK_MS:  # decided by a clock that was put back since
+                self._reckon_one(firing.kept.job.id)
+
+        done: Done = await self._database.write_together(steps.fire_all, firing, then=fired)
         return done
 
     def _later(self, job_id: str, ms: int) -> None:
@@ -214,8 +210,7 @@ class Scheduler:
         if done.stale:
             return
         self._engine.apply(done.changes)
-        entry = done.entry
-        if done.started is not None and entry is not None:
+        if (entry := done.entry) is not None and done.started is not None:
             self._begin(entry.job_id, done.started)
         if done.kept is not None:
             self.book.put(done.kept, done.version)
@@ -223,8 +218,8 @@ class Scheduler:
             self.book.remove(done.gone)
         if entry is not None:
             self.teller.tell(entry.job_id, "started" if done.started else "finished", done.kept, entry)
-        if done.settled is not None and done.settled.disabled is not None and done.kept is not None:
-            self.teller.disabled(done.kept, done.settled.disabled)
+        if done.settled is not None and (why := done.settled.disabled) is not None and done.kept is not None:
+            self.teller.disabled(done.kept, why)
         self.called.set()
         self.poke()
 
@@ -268,22 +263,26 @@ class Scheduler:
         for number, job_id in enumerate([entry.job.id for entry in self.book]):
             if number % STEP == 0:
                 await trio.lowlevel.checkpoint()
-            entry = self.book.get(job_id)
             if mine != self._jumps:
                 return  # a newer one has begun
-            if entry is None or not entry.job.enabled:
-                continue
-            if entry.table is None:
-                self._put_off(entry, entry.trouble)
-            elif (plan := reckoned(entry, self.now())) != entry.plan:
-                self._replan(entry, plan)
+            self._reckon_one(job_id)
         self.poke()
 
-    def _replan(self, entry: Entry, plan: Plan) -> None:
-        self.store(entry, replace(entry.kept, plan=plan))
+    def _reckon_one(self, job_id: str) -> None:
+        entry = self.book.get(job_id)
+        if entry is None or not entry.job.enabled:
+            return
+        if entry.table is None:
+            self._put_off(entry, entry.trouble)
+        elif (plan := reckoned(entry, self.now())) != entry.plan:
+            # What changes it before was decided by the clock, or the rules, of before.
+            self._store(entry, replace(entry.kept, plan=plan), stale=lambda: self._reckon_one(job_id))
 
-    def store(self, entry: Entry, kept: Kept, then: Callable[[Kept], None] = lambda kept: None) -> None:
-        """Keep a job in another state, unless it changes before; nobody waits for it."""
+    def _store(
+        self, entry: Entry, kept: Kept, then: Callable[[Kept], None] = lambda kept: None,
+        stale: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Keep a job in another state, unless it changes before (`stale`); nobody waits for it."""
         kept, version = told(kept, entry.offset), entry.version
 
         def step(db: sqlite3.Connection) -> bool:
@@ -297,6 +296,8 @@ class Scheduler:
                 self.book.put(kept, version + 1)
                 then(kept)
                 self.poke()
+            else:
+                stale()
 
         self._database.post(step, then=stored)
 
@@ -304,10 +305,10 @@ class Scheduler:
         """A job whose schedule cannot be read now is tried again, and switched off when that does not end."""
         now = self.now()
         settled = schedule_failed(entry.job, why, now)
-        plan = replace(entry.plan, slot=entry.plan.slot or now, not_before=now + BROKEN_MS)
-        kept = replace(entry.kept, job=settled.job, plan=Plan() if settled.disabled else plan)
-        off = settled.disabled
-        self.store(entry, kept, lambda kept: self.teller.disabled(kept, off) if off is not None else None)
+        off, plan = settled.disabled, replace(entry.plan, slot=entry.plan.slot or now, not_before=now + BROKEN_MS)
+        kept = replace(entry.kept, job=settled.job, plan=Plan() if off else plan)
+        self.book.push(entry, now + BROKEN_MS)  # should the disk not take it
+        self._store(entry, kept, lambda kept: self.teller.disabled(kept, off) if off is not None else None)
 
     async def _zones_changed(self) -> None:
         log.warning("the rules of time zones have changed; cron looks up every slot anew")

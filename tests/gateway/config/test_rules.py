@@ -59,6 +59,9 @@ CONTRADICTIONS = [
     ({"gateway": {"unix": {"foreign": {"65534": "operator"}}}}, "gateway.unix.foreign.65534"),
     ({"gateway": {"unix": {"foreign": {"4294967295": "operator"}}}}, "gateway.unix.foreign.4294967295"),
     ({"gateway": {"unix": {"foreign": {"70009": []}}}, "supervisor": {"uids": RANGE}}, "gateway.unix.foreign.70009"),
+    ({"cron": {"failureAlert": {"to": "ops"}}}, "cron.failureAlert.to"),
+    ({"cron": {"failureAlert": {"mode": "webhook", "to": "agent:main:main"}}}, "cron.failureAlert.to"),
+    ({"cron": {"failureAlert": {"enabled": True, "mode": "webhook"}}}, "cron.failureAlert.to"),
     (declaring(agentId="mian"), "cron.jobs.tidy.agentId"),
     (declaring(schedule={"kind": "cron", "expr": "61 9 * * *"}), "cron.jobs.tidy"),
     (declaring(schedule={"kind": "cron", "expr": "0 0 30 2 *"}), "cron.jobs.tidy"),  # never comes

@@ -112,6 +112,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"trigger": {"script": "x"}}, "triggers are not served"),
     ({"pacing": {"min": "1m"}}, "pacing is not served"),
     ({"failureAlert": True}, "failureAlert is false or a table"),
+    ({"failureAlert": {"to": "nobody"}}, 'failureAlert.to "nobody" is no session key'),
+    ({"failureAlert": {"to": "agent:ghost:main"}}, "not configured"),
+    ({"failureAlert": {"mode": "webhook", "to": "agent:main:main"}}, "failureAlert.to must be a valid http(s) URL"),
     ({"schedule": {"kind": "at", "at": NOW}}, "no upcoming run time and would never fire"),
     ({"schedule": {"kind": "at", "at": "20m"}}, "is no time"),
     ({"schedule": {"kind": "cron", "expr": "61 * * * *"}}, "bad minute"),
@@ -145,7 +148,8 @@ def test_what_makes_no_sense_is_refused_with_the_reason(fields: dict[str, Any], 
 def test_an_agents_jobs_are_its_own():
     job = made(Owner("scout", "agent:scout:main"))
     assert (job.agent_id, job.session_key, job.session_target) == ("scout", "agent:scout:main", "current")
-    for fields in ({"agentId": "main"}, {"sessionKey": MAIN}, {"delivery": {"mode": "announce", "to": MAIN}}):
+    for fields in ({"agentId": "main"}, {"sessionKey": MAIN}, {"delivery": {"mode": "announce", "to": MAIN}},
+                   {"failureAlert": {"to": MAIN}}):  # fmt: skip
         with pytest.raises(Refusal, match="is not yours"):
             made(Owner("scout", "agent:scout:main"), **fields)
 

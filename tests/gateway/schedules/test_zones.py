@@ -49,6 +49,22 @@ def test_new_rules_of_a_zone_are_noticed_and_used(places):
     assert zones.refresh() is False
 
 
+def test_a_zone_may_be_asked_for_while_the_files_are_looked_at(places, monkeypatch):
+    zones = Zones()
+    zones.get("Europe/Berlin")
+    shutil.copy(places / "real", places / "Europe/Paris")
+
+    stat = Path.stat
+
+    def stat_and_ask(path: Path, **how: bool) -> object:
+        if path.name == "Berlin":
+            zones.get("Europe/Paris")  # as the loop does while the thread waits for the disk
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stat_and_ask)
+    assert zones.refresh() is False
+
+
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Europe", "a\0b", "x" * 300])
 def test_what_is_no_zone_is_refused(name: str):
     with pytest.raises(BadSchedule, match="unknown"):

@@ -92,7 +92,8 @@ def test_a_call_is_found_beside_those_that_are_made_and_those_to_a_host_that_has
     places = ("http://x/a", "https://x/b?c=/d", "http://x:80/a", "http://y", "https://x")
     for number, url in enumerate(places):
         cron.put_call(db, CallRow(f"c{number}", "j", None, url, "{}", 0, number))
-    found, origins = [], []
+    found: list[str] = []
+    origins: list[str] = []
     while (call := cron.due_call(db, 99, ["c3"], origins)) is not None:
         found.append(call.id)
         origins.append(call.origin)

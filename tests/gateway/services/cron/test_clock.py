@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.protocol.cron import Cron as CronSchedule
 from gateway.protocol.cron import Every
@@ -69,6 +71,36 @@ async def test_after_any_step_a_job_goes_on_within_its_pace(tmp_path, mock_clock
         box.clock.step(0)
         await box.pass_time(1200 if step > 0 else 1800)
         assert len(set(await obeyed(box, job["id"])) - before) in (1, 2, 3)
+
+
+async def held(box: JobBox, *steps: float) -> None:
+    """The clock is stepped so, and each step is noticed, while the disk is busy."""
+    let_go = threading.Event()
+    box.services.database.post(lambda db: let_go.wait(10))
+    for step in steps:
+        box.clock.step(step)
+        box.services.cron.reload()
+        await trio.testing.wait_all_tasks_blocked()
+    let_go.set()
+    await box.calm()
+
+
+async def test_what_a_wrong_clock_decided_on_a_busy_disk_does_not_silence_a_job(tmp_path, mock_clock):
+    async with open_jobs(tmp_path) as box:
+        job = await box.add(**QUIET, schedule={"kind": "every", "everyMs": 600_000})
+        await held(box, 400 * DAY, -400 * DAY)
+        assert (await box.cron.get(job["id"]))["nextRunAtMs"] <= box.now + 600_000
+
+
+async def test_a_job_that_is_changed_while_the_clock_is_put_back_is_looked_up_anew(tmp_path, mock_clock):
+    async with open_jobs(tmp_path) as box:
+        job = await box.add(**QUIET, schedule={"kind": "every", "everyMs": 600_000})
+        box.clock.step(400 * DAY)
+        await box.pass_time(61)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: box.patch(job["id"], description="changed"))
+            await held(box, 0, -400 * DAY)
+        assert (await box.cron.get(job["id"]))["nextRunAtMs"] <= box.now + 600_000
 
 
 async def test_seconds_that_are_lived_again_are_not_obeyed_again(tmp_path, mock_clock):

@@ -17,7 +17,11 @@ from gateway.store import cron
 from tests.support.jobs import JobBox, open_jobs
 
 TREE = {"cron": {"webhookSsrfPolicy": {"allowPrivateNetwork": True}}}
-EVENT = {"sessionTarget": "main", "payload": {"kind": "systemEvent", "text": "x"}, "wakeMode": "next-heartbeat"}
+EVENT: dict[str, Any] = {
+    "sessionTarget": "main",
+    "payload": {"kind": "systemEvent", "text": "x"},
+    "wakeMode": "next-heartbeat",
+}
 """A job whose run is over at once."""
 
 

@@ -67,6 +67,21 @@ async def test_a_job_that_leaves_a_slot_out_because_it_runs_says_that_it_runs(id
     assert "runningAtMs" not in (await idle.cron.get(job["id"]))["state"]
 
 
+async def test_an_alert_to_what_is_no_session_stops_nothing(tmp_path, mock_clock):
+    alert = {"after": 1, "to": "agent:main:ops"}
+    async with open_jobs(tmp_path) as box:
+        job = await box.add(failureAlert=alert)
+        sql = "UPDATE cron_jobs SET record = replace(record, 'agent:main:ops', 'ops')"  # as it could be made once
+        await box.services.database.write(lambda db: db.execute(sql).rowcount)
+    async with open_jobs(tmp_path, generation=2) as box:
+        async with trio.open_nursery() as workers:
+            await workers.start(box.answer_all, {"status": "failed", "error": "broken"})
+            await box.pass_time(62)
+            workers.cancel_scope.cancel()
+        (entry,) = await box.log(job["id"])
+        assert (entry.status, entry.error) == ("error", "broken")
+
+
 async def test_a_damaged_job_keeps_neither_the_others_nor_its_last_run_from_an_end(tmp_path, mock_clock):
     async with open_jobs(tmp_path) as box:
         job, other = await box.add(), await box.add(name="other")

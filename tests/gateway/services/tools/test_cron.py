@@ -70,8 +70,9 @@ async def test_an_agent_makes_no_jobs_for_others(mock_clock, box, turn_of):
         told = await scout.use("cron", action="add", job={**JOB, **named})
         assert told["status"] == "error", named
         assert "not yours" in told["error"], named
-    told = await scout.use("cron", action="wake", text="hello", sessionKey="agent:main:main")
-    assert "not yours" in told["error"]
+    for whom in ({"sessionKey": "agent:main:main"}, {"agentId": "main"}):
+        told = await scout.use("cron", action="wake", text="hello", **whom)
+        assert "not yours" in told["error"], whom
     assert (await scout.use("cron", action="list", includeDisabled=True))["total"] == 0
 
 
