@@ -39,7 +39,7 @@ class RunRow(msgspec.Struct, frozen=True):
 
 
 class CallRow(msgspec.Struct, frozen=True):
-    """A call that is to be made."""
+    """A call that is to be made; `signed`: with the operator's token."""
 
     id: str
     job: str
@@ -48,6 +48,7 @@ class CallRow(msgspec.Struct, frozen=True):
     body: str
     attempts: int
     due_at: int
+    signed: int = 0
 
     @property
     def origin(self) -> str:

@@ -77,7 +77,7 @@ class Courier:
     async def _make_and_note(self, call: CallRow) -> None:
         settings = self._engine.settings.cron
         rules = settings.webhook_ssrf_policy
-        what = Post(call.url, call.body.encode(), call.id, settings.webhook_token)
+        what = Post(call.url, call.body.encode(), call.id, settings.webhook_token if call.signed else None)
         fate = await post(what, Reach(rules.allow_private_network, rules.allowed_hostnames))
         try:
             await self._note(call, fate)

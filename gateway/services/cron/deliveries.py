@@ -96,7 +96,7 @@ def _call(
         return _full(job, f"{MAX_CALLS_WAITING} calls wait already")
     if cron.count_calls_of(db, job.id) >= MAX_CALLS_WAITING_OF_A_JOB:
         return _full(job, f"{MAX_CALLS_WAITING_OF_A_JOB} calls of this job wait already")
-    cron.put_call(db, CallRow(name, job.id, settles, parcel.to, parcel.text, 0, now))
+    cron.put_call(db, CallRow(name, job.id, settles, parcel.to, parcel.text, 0, now, int(job.owner is None)))
     return None
 
 

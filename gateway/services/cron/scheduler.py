@@ -27,7 +27,7 @@ from gateway.services.cron.outcome import schedule_failed
 from gateway.services.cron.overlap import Verdict
 from gateway.services.cron.reckoning import reckoned
 from gateway.services.cron.steps import Done, Firing
-from gateway.services.cron.teller import Teller
+from gateway.services.cron.teller import FAULTS, Teller
 from gateway.services.cron.watching import watch_clock, watch_zones
 from gateway.services.engine import Engine
 from gateway.services.ports import Publisher
@@ -181,10 +181,8 @@ class Scheduler:
         except Refusal as refusal:
             log.warning("a cron job could not be started", extra={"job": job_id, "reason": str(refusal)})
             self._later(job_id, AGAIN_MS)
-        except (sqlite3.Error, ValueError, TypeError, LookupError, AssertionError) as error:
-            # Of a job that cannot be obeyed the others shall know nothing.
-            log.exception("a cron job could not be started")
-            self.teller.notice("error", "CRON_JOB_BROKEN", f"the cron job {job_id} cannot be started: {error}")
+        except FAULTS as error:
+            self.teller.broken(job_id, error)
             self._later(job_id, BROKEN_MS)
 
     async def fire(self, firing: Firing) -> Done:
@@ -251,6 +249,10 @@ class Scheduler:
             except Refusal as refusal:
                 log.warning("the end of a cron run could not be noted: %s", refusal)
                 done = None
+            except FAULTS as error:
+                self.teller.broken(job_id, error)
+                await trio.sleep(BROKEN_MS / 1000)
+                continue
             if done is None:
                 await trio.sleep(AGAIN_MS / 1000)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ from gateway.services.engine import Engine
 from gateway.services.ports import Publisher
 
 log = logging.getLogger("gateway.cron")
+
+FAULTS = (sqlite3.Error, ValueError, TypeError, LookupError, AssertionError, msgspec.MsgspecError)
+"""What a job that cannot be obeyed may raise. Of that the others shall know nothing."""
 
 
 class Teller:
@@ -41,6 +45,11 @@ class Teller:
         text = f"the cron job {job.name} ({job.id}) was switched off: {why}"
         self.notice("error", "CRON_JOB_DISABLED", text, fix=f"peergate cron enable {job.id}")
         self.tell(job.id, "updated", kept)
+
+    def broken(self, job_id: str, error: Exception) -> None:
+        """Something about a job cannot be done, for a reason nobody has thought of."""
+        log.error("a cron job cannot be obeyed", exc_info=error)
+        self.notice("error", "CRON_JOB_BROKEN", f"the cron job {job_id} cannot be obeyed: {error}")
 
     def notice(self, level: str, code: str, message: str, **about: str) -> None:
         """Something an operator should know."""

@@ -11,12 +11,13 @@ from typing import Any
 
 import trio
 
+from gateway.protocol.cron import Owner
 from gateway.services.cron.courier import AT_ONCE_PER_HOST
 from gateway.services.cron.deliveries import MAX_CALLS_WAITING_OF_A_JOB, MAX_WORDS_WAITING
 from gateway.store import cron
 from tests.support.jobs import JobBox, open_jobs
 
-TREE = {"cron": {"webhookSsrfPolicy": {"allowPrivateNetwork": True}}}
+TREE = {"cron": {"webhookToken": "t0ken", "webhookSsrfPolicy": {"allowPrivateNetwork": True}}}
 EVENT: dict[str, Any] = {
     "sessionTarget": "main",
     "payload": {"kind": "systemEvent", "text": "x"},
@@ -34,6 +35,7 @@ class Receivers:
     heard: Counter[str] = field(default_factory=Counter)
     deaf: set[str] = field(default_factory=set)
     busy: Counter[str] = field(default_factory=Counter)
+    signed: set[str] = field(default_factory=set)
 
     async def open(self) -> str:
         """The address of another server."""
@@ -46,6 +48,8 @@ class Receivers:
             said = bytes(await stream.receive_some())
             path = said.split(b" ", 2)[1].decode()
             self.heard[path] += 1
+            if b"authorization: bearer t0ken" in said.lower():
+                self.signed.add(path)
             if path in self.deaf:
                 await trio.sleep_forever()
             status = 503 if self.busy[path] > 0 else 204
@@ -126,3 +130,14 @@ async def test_a_failed_run_is_told_of_once_though_its_own_delivery_comes_late(t
         (entry,) = await box.log(job["id"])
         assert (entry.status, entry.delivered) == ("error", True)
         assert (receivers.heard["/late"], receivers.heard["/failing"]) == (2, 1)
+
+
+async def test_the_operators_token_goes_with_calls_of_jobs_an_operator_has_made(tmp_path, mock_clock):
+    async with calling(tmp_path) as (box, receivers):
+        here = await receivers.open()
+        await run(box, await box.add(**EVENT, delivery={"mode": "webhook", "to": f"{here}/operators"}))
+        agents = Owner("main", "agent:main:main")
+        await run(box, await box.add(agents, delivery={"mode": "webhook", "to": f"{here}/agents"}, **EVENT))
+        for path in ("/operators", "/agents"):
+            await until_heard(receivers, path)
+        assert receivers.signed == {"/operators"}
