@@ -32,6 +32,11 @@ _WORDS = {
     "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
     "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
 }  # fmt: skip
+_ALLOWED = {
+    "second": "0 to 59", "minute": "0 to 59", "hour": "0 to 23",
+    "day-of-month": "1 to 31 in a month that has it, L, LW", "month": "1 to 12, JAN to DEC",
+    "day-of-week": "0 to 7 (both Sunday), SUN to SAT, 5L, 1#2",
+}  # fmt: skip
 _HOUR_PART = re.compile(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[0-9]{1,2})?")
 
 
@@ -188,7 +193,9 @@ def parse_expression(text: str) -> str:
     try:
         CronSim(expr, _EPOCH)
     except CronSimError as error:
-        raise BadSchedule(f'cron expression "{text[:64]}": {str(error)[:1].lower()}{str(error)[1:]}') from None
+        what = f"{str(error)[:1].lower()}{str(error)[1:]}"
+        allowed = next((f"; allowed: {one}" for field, one in _ALLOWED.items() if what.endswith(field)), "")
+        raise BadSchedule(f'cron expression "{text[:64]}": {what}{allowed}') from None
     except (ValueError, IndexError, TypeError, AssertionError):  # whatever else its reader stumbles over
         raise BadSchedule(f'cron expression "{text[:64]}" cannot be read') from None
     return expr

@@ -183,9 +183,12 @@ def test_what_is_no_time_is_refused(text: str):
 @pytest.mark.parametrize(
     ("expr", "why"),
     [
-        ("* * * *", "has 4 fields"), ("* * * * * * *", "has 7 fields"), ("61 * * * *", "bad minute"),
-        ("0 24 * * *", "bad hour"), ("0 0 31 2 *", "bad day-of-month"), ("0 0 15W * *", "bad day-of-month"),
-        ("0 0 * * 8", "bad day-of-week"), ("0 0 * FOO *", "bad month"), ("*/0 * * * *", "bad minute"),
+        ("* * * *", "has 4 fields"), ("* * * * * * *", "has 7 fields"),
+        ("61 * * * *", "bad minute; allowed: 0 to 59"),
+        ("0 24 * * *", "bad hour; allowed: 0 to 23"), ("0 0 31 2 *", "bad day-of-month; allowed: 1 to 31 in"),
+        ("0 0 15W * *", "bad day-of-month"),
+        ("0 0 * * 8", "bad day-of-week; allowed: 0 to 7"), ("0 0 * FOO *", "bad month; allowed: 1 to 12"),
+        ("*/0 * * * *", "bad minute"),
         ("0 0 * * #2", "day-of-week|cannot be read"), ("", "has 0 fields|has 1 fields"), ("@never", "has 1 fields"),
         ("0 0 LW/x * *", "day-of-month|cannot be read"), ("5-1 * * * *", "bad minute"),
     ],
