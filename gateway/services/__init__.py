@@ -109,12 +109,12 @@ async def open_services(
     async with open_database(state_dir / DATABASE, thorough=first, waiting=waiting) as database:
         async with trio.open_nursery() as nursery:
             engine = Engine(database, settings, link, hub, clock, nursery)
-            database.on_trouble = engine.disk_changed
             nursery.start_soon(_fail_when_broken, database)
             nursery.start_soon(engine.timers.serve)
             pairing = Pairing(database, hub, clock)
             runs = Runs(engine)
             cron = Cron(engine, runs, hub)
+            database.on_trouble += (engine.disk_changed, cron.disk_changed)
             nursery.start_soon(keep_house, engine, pairing.clean, cron.clean)
             info = Info(generation, database.epoch, clock(), VERSION)
             board = engine.board

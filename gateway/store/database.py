@@ -155,9 +155,9 @@ async def open_database(
 class Database:
     """One writing connection in one thread with group commit; short reads on a connection in the loop.
 
-    `trouble` says why the disk does not take writes, until it does again; `on_trouble` hears of each change. `broken`
-    is set, and the process must end, when memory and disk may disagree (EpochLost, a `then` that raised) or SQLite says
-    that the file is damaged."""
+    `trouble` says why the disk does not take writes, until it does again; those in `on_trouble` hear of each change.
+    `broken` is set, and the process must end, when memory and disk may disagree (EpochLost, a `then` that raised) or
+    SQLite says that the file is damaged."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, epoch: int) -> None:
         self.path = path
@@ -165,7 +165,7 @@ class Database:
         self.broken = trio.Event()
         self.fault: BaseException | None = None
         self.trouble: Refusal | None = None
-        self.on_trouble: Callable[[Refusal | None], None] = lambda trouble: None
+        self.on_trouble: tuple[Callable[[Refusal | None], None], ...] = ()
         self.commits = 0
         self.closing = False
         self.backup: backup.Progress | None = None
@@ -309,7 +309,8 @@ class Database:
         elif trouble is None and before is not None:
             log.warning("the database takes writes again")
         if (trouble is None) != (before is None):
-            self.on_trouble(trouble)
+            for told in self.on_trouble:
+                told(trouble)
 
     def _break(self, error: BaseException) -> None:
         self.fault = self.fault or error

@@ -17,7 +17,7 @@ import trio
 
 from gateway.protocol.calls.cron import CronList, CronRuns, CronStatus, JobPage, JobPatch, RunPage
 from gateway.protocol.cron import Owner, RunEntry, Wish
-from gateway.protocol.errors import invalid, unavailable
+from gateway.protocol.errors import Refusal, invalid, unavailable
 from gateway.protocol.keys import lasting_key, main_key, parse_key
 from gateway.services.cron.book import Entry, rules_of
 from gateway.services.cron.changing import TRIES, Changes, is_mine
@@ -73,6 +73,12 @@ class Cron:
         """The settings are other ones."""
         self._reloaded.set()
         self._scheduler.poke()
+
+    def disk_changed(self, trouble: Refusal | None) -> None:
+        """The disk refuses to store from now on, or stores again: then what it did not take is done anew."""
+        if trouble is None:
+            self._scheduler.look_anew()
+            self._reloaded.set()
 
     async def _follow_configuration(self) -> None:
         """The jobs that stand in the configuration, now and after every reload."""
@@ -160,10 +166,12 @@ class Cron:
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    async def add(self, wish: Wish, who: Owner | None = None, *, declared: bool = False) -> dict[str, Any]:
+    async def add(
+        self, wish: Wish, who: Owner | None = None, keep: Keep = unkept, *, declared: bool = False
+    ) -> dict[str, Any]:
         """A new job: its view. With a declaration key: {created, updated, job}, and a job that has it becomes this
         one."""
-        return await self._changes.add(wish, who, declared=declared)
+        return await self._changes.add(wish, who, keep, declared=declared)
 
     async def update(
         self, job_id: str, patch: JobPatch, revision: str | None = None, who: Owner | None = None, keep: Keep = unkept

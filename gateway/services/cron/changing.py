@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from gateway.services.cron.listing import view_of
 from gateway.services.cron.misfire import Plan
 from gateway.services.cron.scheduler import Scheduler
 from gateway.services.engine import Engine
-from gateway.services.idempotency import Keep, unkept
+from gateway.services.idempotency import Keep, recalled, unkept
 from gateway.services.idempotency import keep as keep_answer
 from gateway.store import cron
 
@@ -52,7 +53,9 @@ class Changes:
             raise invalid(what, code="CRON_JOB_NOT_FOUND", jobId=job_id[:128])
         return entry
 
-    async def add(self, wish: Wish, who: Owner | None = None, *, declared: bool = False) -> dict[str, Any]:
+    async def add(
+        self, wish: Wish, who: Owner | None = None, keep: Keep = unkept, *, declared: bool = False
+    ) -> dict[str, Any]:
         """A new job: its view. With a declaration key: {created, updated, job}, and a job that has it becomes this
         one."""
         await self._scheduler.loaded.wait()
@@ -61,12 +64,12 @@ class Changes:
             raise invalid(f'declarationKey must not begin with "{PREFIX}": such jobs stand in the configuration')
         for _ in range(TRIES):
             existing = self._scheduler.book.declared(who, key) if key is not None else None
-            answer = await (self._make(wish, who) if existing is None else self._converge(existing, wish))
+            answer = await (self._make(wish, who, keep) if existing is None else self._converge(existing, wish, keep))
             if answer is not None:
                 return answer
         raise unavailable("the job changes all the time; try again", 100)
 
-    async def _make(self, wish: Wish, who: Owner | None) -> dict[str, Any] | None:
+    async def _make(self, wish: Wish, who: Owner | None, keep: Keep) -> dict[str, Any] | None:
         if len(self._scheduler.book) >= MAX_JOBS:
             raise invalid(f"there are {MAX_JOBS} cron jobs; remove some (peergate cron rm)")
         own = sum(1 for entry in self._scheduler.book if is_mine(entry.job, who)) if who is not None else 0
@@ -75,21 +78,25 @@ class Changes:
         job = make_job(wish, str(uuid.uuid4()), self._facts(who))
         declaration = None if job.declaration_key is None else digest_of(wish)
         kept = self._planned(Kept(job, Plan(), declaration=declaration))
-        row = row_of(kept, 1)
+        row, view = row_of(kept, 1), self.view(kept.job)
+        answer = view if wish.declaration_key is None else {"created": True, "job": view}
+        record = keep(answer)
 
-        def step(db: sqlite3.Connection) -> bool:
+        def step(db: sqlite3.Connection) -> dict[str, Any] | None:
+            before = recalled(db, record.scope, record.key, record.digest) if record is not None else None
+            if before is not None:  # the call that made it comes again
+                return dict(before)
             if row.declaration_key is not None and cron.is_declared(db, row.declaration_key):
-                return False
+                return None
             cron.put_job(db, row)
-            return True
+            keep_answer(db, record, job.created_at_ms)
+            return answer
 
-        made = await self._database.write(step, then=lambda made: self._changed(kept, 1, "added") if made else None)
-        if not made:
-            return None
-        view = self.view(kept.job)
-        return view if wish.declaration_key is None else {"created": True, "job": view}
+        return await self._database.write(
+            step, then=lambda told: self._changed(kept, 1, "added") if told is answer else None
+        )
 
-    async def _converge(self, existing: Entry, wish: Wish) -> dict[str, Any] | None:
+    async def _converge(self, existing: Entry, wish: Wish, keep: Keep) -> dict[str, Any] | None:
         """Make a declared job what is wished for now; nothing happens when it is that already. Whether it is switched
         on stays as it is while the wish stays the same: an operator, or its failing, may have switched it off."""
         before, digest = existing.job, digest_of(wish)
@@ -103,8 +110,12 @@ class Changes:
             made = replace(made, schedule=before.schedule)
         if made == before and digest == existing.kept.declaration:
             return {"created": False, "updated": False, "job": self.view(before)}
-        kept = await self._store(existing, made, declaration=digest)
-        return None if kept is None else {"created": False, "updated": True, "job": self.view(kept.job)}
+
+        def changed(view: Mapping[str, Any]) -> dict[str, Any]:
+            return {"created": False, "updated": True, "job": view}
+
+        kept = await self._store(existing, made, lambda view: keep(changed(view)), declaration=digest)
+        return None if kept is None else changed(self.view(kept.job))
 
     async def update(
         self, job_id: str, patch: JobPatch, revision: str | None = None, who: Owner | None = None, keep: Keep = unkept

@@ -76,6 +76,11 @@ class Scheduler:
         """Look at what is due, now."""
         self._changed.set()
 
+    def look_anew(self) -> None:
+        """Have every job's next slot looked up, and go on."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self.reckon)
+
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     async def serve(self) -> None:
@@ -107,20 +112,16 @@ class Scheduler:
         while True:
             self._changed = trio.Event()
             now = self._look_at_clock()
-            seconds = MAX_SLEEP_SECONDS
-            if not self._may_fire():
+            seconds, engine = MAX_SLEEP_SECONDS, self._engine
+            if not engine.settings.cron.enabled or engine.draining is not None or self._database.trouble is not None:
                 seconds = AGAIN_MS / 1000
             elif self._fire_due(now):
                 seconds = 0
             elif (due := self.book.next_due()) is not None:
-                seconds = min(max((due - self._engine.clock()) / 1000, 0), MAX_SLEEP_SECONDS)
+                seconds = min(max((due - engine.clock()) / 1000, 0), MAX_SLEEP_SECONDS)
             with trio.move_on_after(seconds):
                 await self._changed.wait()
             await trio.lowlevel.checkpoint()
-
-    def _may_fire(self) -> bool:
-        engine = self._engine
-        return engine.settings.cron.enabled and engine.draining is None and self._database.trouble is None
 
     def _look_at_clock(self) -> int:
         """The time. A clock that was put back has every job's next slot looked up anew: what lies ahead now is not
@@ -128,9 +129,9 @@ class Scheduler:
         now, passed = self._engine.clock(), trio.current_time()
         before, then = self._seen
         self._seen = (now, passed)
-        if now < before + (passed - then) * 1000 - STEPPED_BACK_MS and self._nursery is not None:
+        if now < before + (passed - then) * 1000 - STEPPED_BACK_MS:
             log.warning("the clock was put back", extra={"byMs": round(before + (passed - then) * 1000 - now)})
-            self._nursery.start_soon(self.reckon)
+            self.look_anew()
         return int(now)
 
     def _fire_due(self, now: int) -> bool:
@@ -162,8 +163,7 @@ class Scheduler:
         self.obey(Firing(entry.kept, entry.version, now, settings, decision))
 
     def _held(self, entry: Entry) -> str:
-        """Why the agent of a job is not to be started by a clock: an operator has stopped it, or it is in quarantine;
-        nothing when it may be."""
+        """Why the agent of a job is not to be started by a clock; nothing when it may be."""
         agent, holds = agent_of(entry.job, self._engine.settings.default_agent), self._engine.holds
         if holds.is_stopped(agent):
             return "agent-stopped"

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gateway.protocol.calls.cron import CronList, CronRuns, JobPatch
 from gateway.protocol.calls.tools import CronArgs
-from gateway.protocol.cron import At, Owner, SystemEvent, Wish
+from gateway.protocol.cron import At, Owner, SystemEvent
 from gateway.protocol.errors import ErrorCode, Refusal, invalid
 from gateway.protocol.spans import parse_span
 from gateway.services.tools.base import ToolCall, failed
@@ -42,7 +42,7 @@ async def cron(call: ToolCall) -> dict[str, Any]:
 
 
 async def _keep(call: ToolCall, key: str, result: dict[str, Any]) -> None:
-    """Keep an answer that no effect was written with: that nothing was done, or which job an `add` has made."""
+    """Keep an answer that no effect was written with: that nothing was done."""
     kept = call.services.idempotency
     if kept.recall(call.scope, key, call.digest) is None:
         await kept.record(call.scope, key, call.digest, result)
@@ -107,18 +107,7 @@ async def _add(call: ToolCall, args: CronArgs) -> dict[str, Any]:
     if args.context_messages and isinstance(job.payload, SystemEvent):
         words = job.payload.text + _context(call, args.context_messages)
         job = replace(job, payload=replace(job.payload, text=words))
-    return await _add_once(call, job)
-
-
-async def _add_once(call: ToolCall, job: Wish) -> dict[str, Any]:
-    """A call that is sent again, because a gateway died before it had answered, meets the job it made: that is declared
-    under the call's key."""
-    if call.key is None or job.declaration_key is not None:
-        return await call.services.cron.add(job, _who(call))
-    declared = replace(job, declaration_key=f"call:{call.own_id('cron job')}")
-    answer = await call.services.cron.add(declared, _who(call))
-    made: dict[str, Any] = answer["job"]
-    return made
+    return await call.services.cron.add(job, _who(call), call.record)
 
 
 async def _update(call: ToolCall, args: CronArgs) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gateway.protocol.cron import Owner
 from gateway.services.idempotency import Keep
 from gateway.services.work import Record
 from gateway.store import cron as rows
-from tests.support.jobs import JobBox, open_jobs
+from tests.support.jobs import JobBox, open_jobs, wish
 
 MAIN = "agent:main:main"
 
@@ -39,6 +39,9 @@ def kept(box: JobBox, key: str) -> tuple[Keep, Callable[[], Any]]:
 async def test_an_answer_is_on_disk_with_what_it_tells_of(idle, mock_clock):
     job = await idle.add()
     acts: dict[str, Callable[[Keep], Awaitable[Any]]] = {
+        "add": lambda keep: idle.cron.add(wish(name="another"), keep=keep),
+        "add, declared": lambda keep: idle.cron.add(wish(declarationKey="k"), keep=keep),
+        "add, declared otherwise": lambda keep: idle.cron.add(wish(declarationKey="k", name="new"), keep=keep),
         "run": lambda keep: idle.cron.run(job["id"], keep=keep),
         "run, too early": lambda keep: idle.cron.run(job["id"], "due", keep=keep),
         "wake now": lambda keep: idle.cron.wake("now", "x", keep=keep),
@@ -65,6 +68,20 @@ async def test_a_call_that_comes_again_before_its_answer_runs_a_job_once(idle, m
             calls.start_soon(ask)
     assert answers == [look()] * 3
     assert idle.services.database.read(mail_waiting) == 1
+
+
+async def test_a_call_that_comes_again_before_its_answer_makes_one_job(idle, mock_clock):
+    answers = list[Any]()
+    keep, look = kept(idle, "k")
+
+    async def ask() -> None:
+        answers.append(await idle.cron.add(wish(), keep=keep))
+
+    async with trio.open_nursery() as calls:
+        for _ in range(3):
+            calls.start_soon(ask)
+    assert answers == [look()] * 3
+    assert [job["id"] for job in await idle.jobs()] == [answers[0]["id"]]
 
 
 async def test_words_that_come_again_are_left_once(idle, mock_clock):

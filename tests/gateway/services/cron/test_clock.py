@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from gateway.protocol.cron import Cron as CronSchedule
 from gateway.protocol.cron import Every
 from gateway.schedules.schedule import slots, timetable_of
 from gateway.services.cron.misfire import MAX_COUNTED
+from gateway.store import cron as rows
 from tests.support.jobs import BEGIN_MS, Clock, JobBox, open_jobs
 
 DAY = 86_400.0
@@ -101,6 +103,31 @@ async def test_a_job_that_is_changed_while_the_clock_is_put_back_is_looked_up_an
             nursery.start_soon(lambda: box.patch(job["id"], description="changed"))
             await held(box, 0, -400 * DAY)
         assert (await box.cron.get(job["id"]))["nextRunAtMs"] <= box.now + 600_000
+
+
+async def test_a_step_back_while_the_disk_is_full_silences_nobody(
+    tmp_path, mock_clock, monkeypatch: pytest.MonkeyPatch
+):
+    full, put_job = [False], rows.put_job
+
+    def put(db: sqlite3.Connection, row: Any) -> None:
+        if full[0]:
+            trouble = sqlite3.OperationalError("database or disk is full")
+            trouble.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise trouble
+        put_job(db, row)
+
+    monkeypatch.setattr(rows, "put_job", put)
+    async with open_jobs(tmp_path) as box:
+        job = await box.add(**QUIET, schedule={"kind": "every", "everyMs": 3_600_000})
+        await box.pass_time(3700)
+        full[0] = True
+        box.clock.step(-10 * DAY)
+        await box.pass_time(61)
+        assert (await box.cron.get(job["id"]))["nextRunAtMs"] > box.now + 9 * DAY * 1000
+        full[0] = False
+        await box.pass_time(3700)
+        assert len(await obeyed(box, job["id"])) == 2
 
 
 async def test_seconds_that_are_lived_again_are_not_obeyed_again(tmp_path, mock_clock):

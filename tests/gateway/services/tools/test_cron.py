@@ -118,15 +118,14 @@ async def test_a_call_that_is_sent_again_makes_no_second_job(mock_clock, box, tu
     assert other["id"] != first["id"]
 
 
-async def test_nor_does_one_whose_answer_was_not_kept(mock_clock, box, turn_of):
+async def test_nor_when_the_job_is_over_and_gone(mock_clock, box, turn_of):
     main = await turn_of("agent:main:main")
-    reminder = {"schedule": {"kind": "at", "at": "20m"}, "payload": {"kind": "systemEvent", "text": "tea"}}
-    for job in (JOB, reminder):
-        first = await main.use("cron", action="add", job=job, key=job["payload"]["kind"])
-        await box.services.database.write(lambda db: db.execute("DELETE FROM idempotency") and None)
-        again = await main.use("cron", action="add", job=job, key=job["payload"]["kind"])
-        assert again["id"] == first["id"]
-    assert (await main.use("cron", action="list"))["total"] == 2
+    reminder = {"schedule": {"kind": "at", "at": "5s"}, "payload": {"kind": "systemEvent", "text": "tea"}}
+    first = await main.use("cron", action="add", job=reminder, key="k")
+    assert "declarationKey" not in first
+    assert (await main.use("cron", action="remove", id=first["id"]))["removed"] is True
+    assert await main.use("cron", action="add", job=reminder, key="k") == first
+    assert (await main.use("cron", action="list"))["total"] == 0
 
 
 async def test_a_sub_agent_has_no_such_tool(mock_clock, box, turn_of, hands):
