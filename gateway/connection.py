@@ -238,13 +238,9 @@ class Connection:
         while bodies := await link.receive():
             if self._barred:
                 return  # it had been read before
-            link.cork()
-            try:
-                for body in bodies:
-                    if (request := self._decode(body)) is not None:
-                        dispatch(self, request)
-            finally:
-                link.uncork()
+            for body in bodies:
+                if (request := self._decode(body)) is not None:
+                    dispatch(self, request)
         self.end_of_file()
 
     def _decode(self, body: bytes) -> Request | None:

@@ -266,7 +266,7 @@ class Gateway:
                 sock: socket.socket, door: str, facts: PeerFacts, verdict: Verdict, greeted: Callable[[], None]
             ) -> None:
                 greeting = UnixGreeting(facts, verdict, house)
-                opening = partial(UnixLink, sock, limit=MAX_HELLO_BYTES, sender=facts.pid)
+                opening = partial(UnixLink, sock, limit=MAX_HELLO_BYTES, sender=facts.pid, gather=True)
                 await Connection(opening, MSGPACK, greeting, door, house).serve(greeted)
 
             async with trio.open_nursery() as accepting:

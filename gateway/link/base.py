@@ -42,14 +42,6 @@ class Link(Protocol):
         """Send a body, now or later. Raises SlowConsumer, LinkLost."""
         ...
 
-    def cork(self) -> None:
-        """Collect what is sent until `uncork`."""
-        ...
-
-    def uncork(self) -> None:
-        """Send what was collected. Raises LinkLost."""
-        ...
-
     def farewell(self, reason: CloseReason, detail: str) -> None:
         """Queue the last words. Raises SlowConsumer, LinkLost."""
         ...

@@ -30,7 +30,10 @@ _CREDENTIALS_SPACE = socket.CMSG_SPACE(_UCRED.size)  # no room for a descriptor:
 class UnixLink:
     """One end of a connection. `limit` bounds one incoming body and may be raised. With `sender` given, every byte must
     come from that pid, by the kernel's word (SO_PASSCRED must have been set before the peer could send). The nursery
-    runs the writer; cancelling it loses what has not been sent."""
+    runs the writer; cancelling it loses what has not been sent.
+
+    `gather`: what is sent while the reader is at work on what it has received leaves when it comes back for more, in
+    one piece. Only for a reader that always comes back, or flushes."""
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class UnixLink:
         limit: int,
         max_buffered: int = MAX_BUFFERED_BYTES,
         sender: int | None = None,
+        gather: bool = False,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
@@ -48,7 +52,8 @@ class UnixLink:
         self._sender = sender
         self.max_buffered = max_buffered
         self._outbox = bytearray()
-        self._corked = False
+        self._gathers = gather
+        self._gathering = False
         self._flushing = False
         self._more = False  # whole frames may be left over from the last read
 
@@ -75,6 +80,12 @@ class UnixLink:
         """Between 1 and `most` bodies; an empty list at end-of-file. Raises BadFrame, OtherSender, LinkLost.
 
         A body is either returned or still here: nothing is lost when this is cancelled."""
+        self._hand_out()
+        bodies = await self._receive(most)
+        self._gathering = self._gathers and bool(bodies)
+        return bodies
+
+    async def _receive(self, most: int) -> list[bytes]:
         if self._more:
             await trio.lowlevel.checkpoint()
             if bodies := self._cut(most):
@@ -113,7 +124,7 @@ class UnixLink:
         """Send a body, now as far as the kernel takes it, else later. Raises SlowConsumer, LinkLost.
 
         The bound counts what waited before: one body may exceed it, or a large answer could never be sent."""
-        if self._corked or self._outbox:
+        if self._gathering or self._outbox:
             if len(self._outbox) > self.max_buffered:
                 raise SlowConsumer(f"{len(self._outbox)} bytes unread")
             self._outbox += pack(body)
@@ -124,13 +135,8 @@ class UnixLink:
             self._outbox += memoryview(frame)[sent:]
             self._start_flushing()
 
-    def cork(self) -> None:
-        """Collect what is sent until `uncork`, to send it in one piece."""
-        self._corked = True
-
-    def uncork(self) -> None:
-        """Send what was collected. Raises LinkLost."""
-        self._corked = False
+    def _hand_out(self) -> None:
+        self._gathering = False
         if self._outbox and not self._flushing:
             self._send_outbox()
             if self._outbox:

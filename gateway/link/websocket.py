@@ -114,12 +114,6 @@ class WebSocketLink:
             raise LinkLost("the WebSocket is closed")
         self._stream.write(frame(_TEXT, body, masked=self._masked))
 
-    def cork(self) -> None:
-        """Nothing to do: a server's stream collects what is said until all that was read has been dealt with."""
-
-    def uncork(self) -> None:
-        """Nothing to do: it is sent when trio-websocket comes back to read more."""
-
     def farewell(self, reason: CloseReason, detail: str) -> None:
         """A Close frame with the reason's code; the details only where the peer shall know them."""
         code = CLOSE_CODES.get(reason, POLICY_CLOSE)

@@ -138,7 +138,7 @@ class Place:
 
     def connection(self, sock: socket.socket, facts: PeerFacts, verdict: Verdict) -> Connection:
         """The gateway's end of a socket, as the operator's door makes it."""
-        opening = partial(UnixLink, sock, limit=MAX_HELLO_BYTES, sender=facts.pid)
+        opening = partial(UnixLink, sock, limit=MAX_HELLO_BYTES, sender=facts.pid, gather=True)
         return Connection(opening, MSGPACK, UnixGreeting(facts, verdict, self.house), "operator", self.house)
 
     def connect(self, verdict: Verdict, *, pid: int = ME) -> tuple[RawPeer, Connection]:

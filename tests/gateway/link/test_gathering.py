@@ -93,9 +93,7 @@ async def test_answers_to_frames_that_came_together_leave_together(nursery):
     wire.stream.write(frame(TEXT, b"1") + frame(TEXT, b"2") + frame(TEXT, b"3"))
     for answer in (b"1", b"2"):
         assert await link.receive() == [answer]
-        link.cork()
         link.send_nowait(answer)
-        link.uncork()
     assert link._stream.unsent > 0
     assert await link.receive() == [b"3"]
     link.send_nowait(b"3")

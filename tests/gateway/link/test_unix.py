@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.link.base import LinkLost, OtherSender, SlowConsumer
 from gateway.link.unix import UnixLink, connect_unix
@@ -92,15 +93,28 @@ async def test_a_cancelled_receive_loses_nothing(nursery, pair, autojump_clock):
     assert await link.receive() == [b"late"]
 
 
-async def test_what_is_sent_while_corked_leaves_in_one_piece(nursery, pair):
+async def test_answers_leave_in_one_piece_when_the_reader_comes_back(nursery, pair):
     ours, theirs = pair
-    link = UnixLink(ours, nursery, limit=100)
-    link.cork()
-    link.send_nowait(b"a")
-    link.send_nowait(b"b")
+    link = UnixLink(ours, nursery, limit=100, gather=True)
+    theirs.send(pack(b"1") + pack(b"2"))
+    for answer in await link.receive():
+        link.send_nowait(answer)
     assert read_all(theirs) == b""
-    link.uncork()
-    assert theirs.recv(100) == pack(b"a") + pack(b"b")
+    nursery.start_soon(link.receive)
+    await trio.testing.wait_all_tasks_blocked()
+    assert read_all(theirs) == pack(b"1") + pack(b"2")
+    link.send_nowait(b"news")  # while the reader waits nothing is held back
+    assert read_all(theirs) == pack(b"news")
+
+
+async def test_what_was_gathered_leaves_before_the_last_words_are_over(nursery, pair):
+    ours, theirs = pair
+    link = UnixLink(ours, nursery, limit=100, gather=True)
+    theirs.send(pack(b"1"))
+    await link.receive()
+    link.send_nowait(b"answer")
+    await link.flush()
+    assert read_all(theirs) == pack(b"answer")
 
 
 async def test_a_reader_who_pauses_gets_everything_in_order(nursery, pair):
