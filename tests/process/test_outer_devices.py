@@ -107,6 +107,27 @@ def test_a_device_that_removes_itself_is_answered_and_then_out(system: System, l
     assert (hung.code, hung.text) == (4001, "client invalidated: device-pair-removed")
 
 
+def test_a_device_that_rotates_its_own_token_is_told_it_and_comes_back_by_it_alone(
+    system: System, lan: Lan, tmp_path: Path
+):
+    order, device = (
+        paired(system, lan, tmp_path, scopes=["operator.read", "operator.pairing"]),
+        device_key(str(tmp_path)),
+    )
+    own = {**order, "auth": {"deviceToken": lan.on(lan.phone, lambda: converse(order))["hello"]["auth"]["deviceToken"]}}
+    with lan.on(lan.phone, lambda: open_remote(own)) as asking, lan.on(lan.phone, lambda: open_remote(own)) as other:
+        assert asking.greet(own)["ok"]
+        assert other.greet(own)["ok"]
+        answer = asking.call("device.token.rotate", {"deviceId": device.id, "role": "operator"})
+        assert answer["payload"]["tokenDelivery"] == "in-band", answer
+        for one in (asking, other):
+            hung = one.until_closed()
+            assert (hung.code, hung.text) == (4001, "client invalidated: device-token-rotated")
+    assert "refused" in lan.on(lan.phone, lambda: converse(own))
+    own["auth"] = {"deviceToken": answer["payload"]["token"]}
+    assert "hello" in lan.on(lan.phone, lambda: converse(own))
+
+
 def test_an_approval_is_of_what_was_looked_at(system: System, lan: Lan, tmp_path: Path):
     """Attack 11: the request is replaced between the look and the approval."""
     order = {

@@ -207,7 +207,7 @@ class Pairing:
         self, device_id: str, role: str, by: Principal, scopes: Iterable[str] | None = None
     ) -> tuple[DeviceToken, bool]:
         """A new token for a device's role, and whether the caller may be told it: only the device itself may. The
-        connections that the old one let in end."""
+        device's connections in that role end, the caller's too."""
         now, wanted = self._now(), None if scopes is None else tuple(scopes)
         token = await self._do(
             lambda db: tokens.rotate(db, device_id, role, wanted, by, now, new_token),

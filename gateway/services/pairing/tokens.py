@@ -123,7 +123,7 @@ def rotate(
     """A new token for a role, with the scopes given or those it had. Raises Refusal.
 
     Scopes that are given become all that the device is approved for: it comes back with no more, whatever else it
-    shows. What the device is connected with ends, unless it did this itself and is told the new token."""
+    shows. What the device is connected with in this role ends, also when it did this itself, once it has been told."""
     device = _mine(db, device_id, by, ROTATION_DENIED, role)
     old = device.token(role)
     if old is None:
@@ -143,10 +143,8 @@ def rotate(
         "device.token.rotated", "owner", device_id, "", by.name, "", {"role": role, "scopes": list(wanted)}
     )
     audit.add(db, now, line)
-    changes: list[Change] = [Noted(line), *codes, Paired(device, "token-rotated")]
-    if not told_in_band(by, device_id):
-        changes.append(Invalidated(device_id, role, ROTATED))
-    return Step(token, changes)
+    gone = Invalidated(device_id, role, ROTATED)
+    return Step(token, [Noted(line), *codes, Paired(device, "token-rotated"), gone])
 
 
 def told_in_band(by: Principal, device_id: str) -> bool:

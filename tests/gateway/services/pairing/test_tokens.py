@@ -136,7 +136,7 @@ async def test_a_rotated_token_is_told_to_the_device_alone(box, ended):
     assert ended == [(PHONE, "operator", "device-token-rotated")]
     itself = connected("phone", READ, WRITE, PAIRING)
     token, in_band = await pairing.rotate(PHONE, "operator", itself, scopes=[READ])
-    assert (in_band, token.scopes, len(ended)) == (True, (READ,), 1)
+    assert (in_band, token.scopes, len(ended)) == (True, (READ,), 2)
     _, in_band = await pairing.rotate(PHONE, "operator", connected("phone", READ, PAIRING, method="token"))
     assert not in_band
 
