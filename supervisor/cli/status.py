@@ -60,7 +60,7 @@ def status(run: Invocation) -> None:
         note("no gateway answers; this is what the supervisor last wrote:")
         run.answer(last, lambda: _status_text(last, "supervisorPid"))
         raise error
-    written = read_status(run.running_dir) or {}
+    written = {} if run.remote else read_status(run.running_dir) or {}
     if "addresses" in written:  # the sockets are the supervisor's, so it says where they are
         told = {**told, "addresses": written["addresses"]}
     run.answer(told, lambda: _status_text(told, "gatewayPid"))

@@ -198,6 +198,15 @@ def test_nothing_of_this_machine_stands_in_for_a_system_elsewhere(peergate: Shel
         assert "ours" not in ended.out
 
 
+def test_addresses_of_this_machine_are_not_told_as_those_of_a_system_elsewhere(peergate: Shell, far: FarAway):
+    peergate.runtime.mkdir()
+    (peergate.runtime / "status.json").write_text(json.dumps({"addresses": ["192.0.2.1:1"]}))
+    paired(peergate, far)
+    ended = peergate("status", "--url", far.url, "--json")
+    assert ended.code == 0, ended.err
+    assert "addresses" not in ended.document
+
+
 def test_a_token_file_holds_one_token(peergate: Shell, far: FarAway, token: str):
     assert "gateway token mismatch" in peergate("health", "--url", far.url, "--token-file", token).err
     Path(token).write_text("two words\n")
