@@ -181,7 +181,8 @@ class Connection:
         self.respond(id, hello)
         self._house.hub.join(self, events=events)
         self._house.joined(self)
-        _log.debug("connected", extra={"conn": self.id, "who": principal.name, "client": connect.client.id[:64]})
+        about = {"conn": self.id, "door": self.door, "who": principal.name, "client": connect.client.id[:64]}
+        _log.debug("connected", extra=about)
 
     def end_of_file(self) -> None:
         """The peer sends nothing any more."""
@@ -283,13 +284,11 @@ class Connection:
         if self._principal is not None:
             self._house.hub.leave(self)
             self._house.left(self)
+        about = {"conn": self.id, "door": self.door, "who": who.who, "reason": reason.value}
         if reason in _ORDINARY:
-            _log.debug("connection ended", extra={"conn": self.id, "who": who.who, "reason": reason.value})
+            _log.debug("connection ended", extra=about)
             return
-        _log.warning(
-            "connection ended",
-            extra={"conn": self.id, "door": self.door, "who": who.who, "reason": reason.value, "detail": self._detail},
-        )
+        _log.warning("connection ended", extra=about | {"detail": self._detail})
         self._house.refused(who)
 
     def _who(self, reason: CloseReason) -> Refusal:

@@ -165,9 +165,8 @@ class Router:
             peer.in_flight.discard(call.id)
         took = time.monotonic() - call.started
         if took > SLOW_CALL_SECONDS and not entry.row.waits:
-            _log.warning(
-                "slow call", extra={"method": entry.row.name, "ms": round(took * 1000), "who": peer.principal.name}
-            )
+            about = {"method": entry.row.name, "ms": round(took * 1000)}
+            _log.warning("slow call", extra=about | _caller(peer.principal))
 
     def _admit(self, peer: Peer, request: Request) -> _Entry:
         entry = self._entries.get(request.method)
@@ -212,7 +211,7 @@ class Router:
         shape = refusal.shape
         if shape.code == "FORBIDDEN":
             who = peer.principal
-            _log.warning("call refused", extra={"method": method[:128], "who": who.name, "said": shape.message})
+            _log.warning("call refused", extra={"method": method[:128], "said": shape.message, **_caller(who)})
             self._refused(note_of(who, shape.code, shape.message, method=method[:128]))
         peer.respond_error(id, shape)
 
@@ -220,9 +219,14 @@ class Router:
         reference = secrets.token_hex(4)
         _log.error(
             "call failed inside", exc_info=error,
-            extra={"method": method, "reference": reference, "who": peer.principal.name},
+            extra={"method": method, "reference": reference, **_caller(peer.principal)},
         )  # fmt: skip
         peer.respond_error(id, unavailable(f"internal error (reference {reference})").shape)
+
+
+def _caller(who: Principal) -> dict[str, str]:
+    """Who calls, for the log; which lines are shown to whom goes by the door."""
+    return {"door": who.door, "who": who.name}
 
 
 def _missing(needed: str, enough: list[str], principal: Principal) -> Refusal:

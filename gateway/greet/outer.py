@@ -113,7 +113,8 @@ class OuterGreeting:
             except FrameTooLarge:
                 raise
             except BadFrame as bad:
-                _log.debug("no request", extra={"conn": connection.id, "address": self._address, "error": str(bad)})
+                about = {"conn": connection.id, "door": connection.door, "address": self._address, "error": str(bad)}
+                _log.debug("no request", extra=about)
                 connection.end(CloseReason.BAD_FRAME, CLOSED)
                 return None
         if connection.reason is None:

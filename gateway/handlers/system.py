@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from gateway.config.schema import redacted, tree_of
 from gateway.protocol.calls.system import Health, HealthProbe, LogsTail, Presence, RefusalsList
 from gateway.protocol.errors import unavailable
 from gateway.protocol.frames import MSGPACK
+from gateway.protocol.scopes import PAIRING
 from gateway.router import Call, Handler
 from gateway.services import Services
+from supervisor.messages import OUTER_PREFIX
 
 MAX_LOG_LINES = 5000
 MAX_LOG_BYTES = 1_000_000
@@ -80,10 +83,31 @@ async def logs_tail(call: Call) -> dict[str, Any]:
         raise unavailable("no log file is written (logging.file is false): see the service manager's log")
     size = max(1, min(params.max_bytes, MAX_LOG_BYTES))
     limit = max(1, min(params.limit, MAX_LOG_LINES))
-    told = await trio.to_thread.run_sync(tail, Path(file), params.cursor, limit, size)
+    shows = None if call.principal.may(PAIRING) else names_no_device
+    told = await trio.to_thread.run_sync(tail, Path(file), params.cursor, limit, size, shows)
     return (
         told if call.connection.codec is MSGPACK else told | {"lines": [for_openclaw(line) for line in told["lines"]]}
     )
+
+
+class _About(msgspec.Struct):
+    """Of a log line: whose it is, and which door it is about."""
+
+    logger: str = ""
+    door: Any = None
+
+
+_about = msgspec.json.Decoder(_About)
+
+
+def names_no_device(line: str) -> bool:
+    """Whether a log line says nothing of who comes through the outer door: those who may not pair see such lines
+    alone, as with `device.pair.list`."""
+    try:
+        about = _about.decode(line)
+    except msgspec.DecodeError:
+        return True  # no record of ours, such as what a process said on its standard error
+    return about.logger != "gateway.pairing" and not str(about.door).startswith(OUTER_PREFIX)
 
 
 def for_openclaw(line: str) -> str:
@@ -100,8 +124,11 @@ def _iso(ts_ms: float) -> str:
     return datetime.datetime.fromtimestamp(ts_ms / 1000, datetime.UTC).isoformat(timespec="milliseconds")
 
 
-def tail(file: Path, cursor: int | None, limit: int, max_bytes: int) -> dict[str, Any]:
-    """The last lines of a file, or those since `cursor` (bytes); `reset` says that the file is a new one since then."""
+def tail(
+    file: Path, cursor: int | None, limit: int, max_bytes: int, shows: Callable[[str], bool] | None = None
+) -> dict[str, Any]:
+    """The last lines of a file, or those since `cursor` (bytes), as far as `shows` lets them; `reset` says that the
+    file is a new one since then."""
     try:
         with file.open("rb") as log:
             size = log.seek(0, 2)
@@ -113,9 +140,10 @@ def tail(file: Path, cursor: int | None, limit: int, max_bytes: int) -> dict[str
         raise unavailable(f"the log {file} cannot be read: {error.strerror}") from None
     whole = data[: data.rfind(b"\n") + 1]  # the line being written is told when it is whole
     lines = whole.decode("utf-8", "backslashreplace").splitlines()
-    cut = start > (cursor or 0) or len(lines) > limit
     if cursor is None and start > 0:
-        lines = lines[1:]
+        lines = lines[1:]  # only its end was read
+    lines = list(filter(shows, lines)) if shows else lines
+    cut = start > (cursor or 0) or len(lines) > limit
     shown = lines[-limit:]
     return {
         "file": str(file), "cursor": start + len(whole), "size": size, "lines": shown, "truncated": cut, "reset": reset,
@@ -135,7 +163,8 @@ def config_get(call: Call) -> dict[str, Any]:
 
 def refusals_list(call: Call) -> dict[str, Any]:
     params: RefusalsList = call.params
-    return call.services.refusals.newest(code=params.code, limit=params.limit)
+    devices = call.principal.may(PAIRING)
+    return call.services.refusals.newest(code=params.code, limit=params.limit, devices=devices)
 
 
 def _counted(services: Services, name: str, default: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.store import records
 from gateway.store.database import Database
+from supervisor.messages import OUTER_PREFIX
 
 MAX_PENDING = 1000
 """Refusals on their way to the disk; what comes on top is only counted, so that a flood at a door costs no memory."""
@@ -37,8 +38,10 @@ class Refusals:
             lambda db: records.add_refusal(db, now, code, door, peer, cut, method), then=settle, lazy=True
         )
 
-    def newest(self, *, code: str | None = None, limit: int = 100) -> dict[str, Any]:
-        """{refusals: [{ts, code, door, peer, reason, method?}], counts: {code: n}, dropped: n}"""
+    def newest(self, *, code: str | None = None, limit: int = 100, devices: bool = True) -> dict[str, Any]:
+        """{refusals: [{ts, code, door, peer, reason, method?}], counts: {code: n}, dropped: n}; without those at the
+        outer door unless `devices`."""
         size = max(0, min(limit, 1000))
-        found = self._database.read(lambda db: records.newest_refusals(db, code, size))
+        hidden = None if devices else OUTER_PREFIX
+        found = self._database.read(lambda db: records.newest_refusals(db, code, size, hidden))
         return {"refusals": found, "counts": self._database.read(records.count_refusals), "dropped": self.dropped}

@@ -36,12 +36,16 @@ def add_refusal(
     )
 
 
-def newest_refusals(db: sqlite3.Connection, code: str | None, limit: int) -> list[dict[str, Any]]:
-    """Newest first, as clients see them."""
-    where, values = ("WHERE code = ?", [code]) if code else ("", [])
-    rows = db.execute(
-        f"SELECT at, code, door, peer, reason, method FROM refusals {where} ORDER BY id DESC LIMIT ?", (*values, limit)
-    )
+def newest_refusals(
+    db: sqlite3.Connection, code: str | None, limit: int, hidden: str | None = None
+) -> list[dict[str, Any]]:
+    """Newest first, as clients see them; without those at doors whose name begins with `hidden`."""
+    sql = """
+        SELECT at, code, door, peer, reason, method FROM refusals
+        WHERE (:code IS NULL OR code = :code) AND (:hidden IS NULL OR substr(door, 1, length(:hidden)) <> :hidden)
+        ORDER BY id DESC LIMIT :limit
+    """
+    rows = db.execute(sql, {"code": code or None, "hidden": hidden, "limit": limit})
     return [
         {"ts": at, "code": word, "door": door, "peer": peer, "reason": reason, **({"method": method} if method else {})}
         for at, word, door, peer, reason, method in rows

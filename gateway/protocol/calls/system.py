@@ -183,7 +183,8 @@ class Process(Result, frozen=True):
 
 
 class LogsTail(Params, frozen=True):
-    """`cursor` is a byte offset from an earlier answer; without one, the end of the file."""
+    """`cursor` is a byte offset from an earlier answer; without one, the end of the file. Lines about who comes through
+    the outer door are told with `operator.pairing` only."""
 
     cursor: Count | None = None
     limit: Count = 200
@@ -191,6 +192,8 @@ class LogsTail(Params, frozen=True):
 
 
 class RefusalsList(Params, frozen=True):
+    """Refusals at the outer door are told one by one with `operator.pairing` only; they count for everybody."""
+
     code: str | None = None
     limit: Count = 100
 

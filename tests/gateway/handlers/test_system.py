@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway.auth.principal import Kind, Principal
 from gateway.handlers.system import tail
 from gateway.protocol.errors import Refusal
 from gateway.protocol.frames import JSON
+from gateway.protocol.scopes import READ
 from tests.support.calls import Caller
 from tests.support.engine import open_box
 
@@ -147,6 +149,38 @@ async def test_over_a_websocket_lines_of_the_log_have_the_members_openclaws_clie
     shown = {"message": "ready", "time": "2026-11-21T04:58:18.000+00:00", "subsystem": "gateway.main"}
     assert msgspec.json.decode(line) == msgspec.json.decode(RECORD) | shown
     assert others == ["Traceback", "[1]", '{"msg":1}']
+
+
+READER = Principal(Kind.DEVICE, frozenset({READ}), "outer:0", -1, -1, 0, device="d" * 64, address="10.0.0.9")
+OF_DEVICES = (
+    b'{"logger":"gateway.pairing","msg":"device 6d9637 asks to be paired"}',
+    b'{"logger":"gateway.connection","msg":"connection ended","door":"outer:1","who":"cli at 10.0.0.7"}',
+    b'{"logger":"gateway.router","msg":"call refused","door":"outer:0","who":"device 6d9637"}',
+)
+
+
+async def test_who_may_only_read_sees_no_line_of_the_log_that_names_a_device(box, tmp_path):
+    inside = b'{"logger":"gateway.connection","msg":"connection ended","door":"agents","who":"tool of main"}'
+    lines = [RECORD, *OF_DEVICES, b"Traceback", inside, *OF_DEVICES]
+    (tmp_path / "log").write_bytes(b"\n".join(lines) + b"\n")
+    box.services.counters["status"] = lambda: {"logFile": str(tmp_path / "log")}
+    everything = await Caller(box.services).ask("logs.tail")
+    assert everything["lines"] == [line.decode() for line in lines]
+    told = await Caller(box.services, READER).ask("logs.tail", limit=3)
+    assert told["lines"] == [RECORD.decode(), "Traceback", inside.decode()]
+    assert (told["cursor"], told["truncated"]) == (everything["cursor"], False)
+
+
+async def test_who_may_only_read_is_not_told_who_was_refused_at_the_outer_door(box):
+    for number in range(3):
+        box.services.refusals.note(code="FORBIDDEN", door="operator", peer="uid 7", reason=f"no {number}")
+        box.services.refusals.note(code="NOT_PAIRED", door="outer:0", peer="cli at 10.0.0.7", reason="who?")
+    await box.settle()
+    told = await Caller(box.services, READER).ask("refusals.list", limit=2)
+    assert [one["reason"] for one in told["refusals"]] == ["no 2", "no 1"]
+    assert told["counts"] == {"FORBIDDEN": 3, "NOT_PAIRED": 3}
+    assert (await Caller(box.services, READER).ask("refusals.list", code="NOT_PAIRED"))["refusals"] == []
+    assert len((await Caller(box.services).ask("refusals.list", code="NOT_PAIRED"))["refusals"]) == 3
 
 
 async def test_a_log_that_was_rotated_is_read_from_its_end(tmp_path):
