@@ -27,6 +27,7 @@ ALLOWED_SKIPS = (
     "needs mmdebstrap",  # or the Debian mirror it asks
     "needs a package index",  # an image is built with pip
     "needs CAP_SYS_TIME",  # to set the clock by a nanosecond
+    "needs chromium",
     "needs macOS",
 )
 
