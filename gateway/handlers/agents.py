@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from gateway.config.agent_settings import ModelChoice, ModelRuntime
+from gateway.config.settings import Settings
 from gateway.handlers.targets import agent_of
-from gateway.protocol.calls.agents import AgentIdentity, ModelsList, OneAgent
+from gateway.protocol.calls.agents import AgentIdentity, AgentModel, AgentRow, ModelsList, OneAgent
 from gateway.router import Call, Handler
 
 
 def agents_list(call: Call) -> dict[str, Any]:
-    default = call.services.settings.default_agent
+    settings = call.services.settings
+    rows = [
+        AgentRow(**msgspec.structs.asdict(one), model=_model_of(settings, one.id))
+        for one in call.services.health.agents()
+    ]
     return {
-        "defaultId": default, "ownership": "sole", "selectionRequired": False, "mainKey": "main",
-        "scope": "per-sender", "agents": call.services.health.agents(),
+        "defaultId": settings.default_agent, "ownership": "sole", "selectionRequired": False, "mainKey": "main",
+        "scope": "per-sender", "agents": rows,
     }  # fmt: skip
+
+
+def _model_of(settings: Settings, agent_id: str) -> AgentModel:
+    agent = settings.agents.entries[agent_id]
+    own = agent.runtime.model if isinstance(agent.runtime, ModelRuntime) else None
+    names = _references(own or agent.model or settings.agents.defaults.model)
+    first, *others = names or [f"peergate/{agent.runtime.__struct_config__.tag}"]
+    return AgentModel(first, tuple(others))
 
 
 def agent_identity(call: Call) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from gateway.protocol.calls.chat import ChatAbort, ChatHistory, ChatSend
 from gateway.protocol.calls.sessions import SessionRow
 from gateway.protocol.errors import invalid
 from gateway.router import Call, Handler
+from gateway.services.news import recognisable
 
 STOP = "/stop"
 
@@ -26,7 +27,7 @@ def chat_history(call: Call) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "sessionKey": key,
         "sessionId": row.session_id if row else None,
-        "messages": [_cut(message, params.max_chars) for message in messages],
+        "messages": [_shown(message, params.max_chars) for message in messages],
         "totalMessages": total,
         "hasMore": seen < total,
         "inFlightRun": call.services.runs.active_run(key),
@@ -49,7 +50,7 @@ def _since(call: Call, key: str, row: SessionRow | None, params: ChatHistory) ->
         "kind": "delta",
         "sessionKey": key,
         "sessionId": row.session_id,
-        "messages": [_cut(message, params.max_chars) for message in messages],
+        "messages": [_shown(message, params.max_chars) for message in messages],
         "sessionInfo": row,
         "inFlightRun": call.services.runs.active_run(key),
         "deltaCursor": _cursor(row, messages[-1]["seq"] if messages else seq),
@@ -60,7 +61,8 @@ def _cursor(row: SessionRow | None, seq: int) -> str | None:
     return f"{row.session_id}:{seq}" if row else None
 
 
-def _cut(message: dict[str, Any], chars: int | None) -> dict[str, Any]:
+def _shown(message: dict[str, Any], chars: int | None) -> dict[str, Any]:
+    message = recognisable(message)
     if not chars or all(len(part["text"]) <= chars for part in message["content"]):
         return message
     return {**message, "content": [{**part, "text": part["text"][:chars]} for part in message["content"]]}
@@ -109,6 +111,7 @@ async def _abort(call: Call, key: str | None, run_id: str | None, reason: str) -
 
 HANDLERS: dict[str, Handler] = {
     "chat.history": chat_history,
+    "chat.startup": chat_history,
     "chat.send": chat_send,
     "chat.abort": chat_abort,
 }

@@ -59,6 +59,13 @@ def message_row(message: Message) -> dict[str, Any]:
     return {**row, **{name: value for name, value in optional.items() if value is not None}}
 
 
+def recognisable(row: dict[str, Any]) -> dict[str, Any]:
+    """The same with what OpenClaw's pages know it again by (2026.9.6): number and id, and for what was said to an agent
+    the key it was sent with. Without it they show it twice and wait for it."""
+    known = {"id": f"{row['runId']}:{row['seq']}", "seq": row["seq"], "runId": row["runId"]}
+    return {**row, "__openclaw": known | ({"idempotencyKey": row["runId"]} if row["role"] == "user" else {})}
+
+
 class News:
     """Tells the hub. `look` reads sessions, `clock` gives wall milliseconds."""
 
@@ -140,7 +147,7 @@ class News:
             "messageId": f"{message.run}:{message.seq}",
             "messageSeq": message.seq,
             "runId": message.run,
-            "message": message_row(message),
+            "message": recognisable(message_row(message)),
         }
         self._hub.publish("session.message", payload, session=message.session)
 

@@ -152,8 +152,8 @@ PAYLOADS: dict[str, dict[str, str]] = {
     },
     "agents.list": {
         **listed(_OURS, "+agents[].isDefault", "+agents[].runtime"),
-        **listed(_MODELS, "-agents[].agentRuntime", "-agents[].model", "-agents[].thinkingDefault",
-                 "-agents[].thinkingLevels", "-agents[].thinkingOptions"),
+        **listed(_MODELS, "-agents[].agentRuntime", "-agents[].thinkingDefault", "-agents[].thinkingLevels",
+                 "-agents[].thinkingOptions"),
         **listed(f"{NOT_SERVED}workspaces and permission modes of agents", "-agents[].workspace",
                  "-agents[].workspaceGit", "-agents[].defaultPermissionMode"),
     },

@@ -36,6 +36,7 @@ channels.status                read  write  admin  -        -          -
 chat.abort                     -     write  admin  -        -          -
 chat.history                   read  write  admin  -        -          -
 chat.send                      -     write  admin  -        -          -
+chat.startup                   read  write  admin  -        -          -
 config.get                     read  write  admin  -        -          -
 cron.add                       -     -      admin  -        -          -
 cron.get                       read  write  admin  -        -          -

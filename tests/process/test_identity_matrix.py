@@ -30,6 +30,7 @@ channels.status                -  member  operator
 chat.abort                     -  member  operator
 chat.history                   -  member  operator
 chat.send                      -  member  operator
+chat.startup                   -  member  operator
 config.get                     -  member  operator
 cron.add                       -  -       operator
 cron.get                       -  member  operator
@@ -106,6 +107,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "agent.wait": {"runId": "matrix", "timeoutMs": 0},
     "chat.abort": {"sessionKey": "agent:other:main"},
     "chat.history": {"sessionKey": "agent:errand:main"},
+    "chat.startup": {"sessionKey": "agent:errand:main"},
     "cron.add": {"schedule": {"kind": "at", "at": 0}, "payload": {"kind": "agentTurn", "message": "hello"}},
     "cron.get": {"id": NO_SUCH},
     "cron.remove": {"id": NO_SUCH},

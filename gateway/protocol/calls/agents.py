@@ -18,6 +18,20 @@ class AgentSummary(Result, frozen=True):
     workers: int = 0
 
 
+class AgentModel(Result, frozen=True):
+    """What answers for an agent: the model it is configured to use, or, for one that is a program, its kind. OpenClaw's
+    Control UI lets nobody write to an agent that names none."""
+
+    primary: str
+    fallbacks: tuple[str, ...] = ()
+
+
+class AgentRow(AgentSummary, frozen=True):
+    """The same for a client that shows the agent."""
+
+    model: AgentModel | None = None
+
+
 class AgentIdentity(Params, frozen=True):
     """By id, or as the agent of a session; neither: the default agent."""
 

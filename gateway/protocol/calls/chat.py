@@ -65,6 +65,7 @@ class ChatAbort(Params, frozen=True):
 
 ROWS = (
     Row("chat.history", scopes.READ, "A session's transcript, oldest first within the page.", ChatHistory),
+    Row("chat.startup", scopes.READ, "The same, for a page that opens a conversation.", ChatHistory),
     Row("chat.send", scopes.WRITE, "Say something in a session; the answer comes as events.", ChatSend),
     Row("chat.abort", scopes.WRITE, "Abort a session's run and what it started.", ChatAbort),
 )

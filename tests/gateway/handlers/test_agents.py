@@ -52,6 +52,21 @@ async def test_the_models_are_those_that_agents_use(tmp_path, mock_clock):
         assert await Caller(box.services).ask("models.list") == {"models": []}
 
 
+async def test_every_agent_names_what_answers_for_it(tmp_path, mock_clock):
+    """OpenClaw's Control UI lets nobody write to one that does not."""
+    entries = {
+        "main": {}, "shell": {"runtime": {"type": "command", "argv": ["/bin/cat"]}},
+        "ada": {"model": {"primary": "lab/large", "fallbacks": ["lab/small"]}},
+        "bob": {"runtime": {"type": "model", "model": "other/one"}},
+    }  # fmt: skip
+    async with open_box(tmp_path, tree={"agents": {"entries": entries}}) as box:
+        rows = (await Caller(box.services).ask("agents.list"))["agents"]
+    assert {one["id"]: one["model"] for one in rows} == {
+        "main": {"primary": "peergate/python"}, "shell": {"primary": "peergate/command"},
+        "ada": {"primary": "lab/large", "fallbacks": ["lab/small"]}, "bob": {"primary": "other/one"},
+    }  # fmt: skip
+
+
 async def test_an_agent_that_does_not_exist_is_named(box):
     with pytest.raises(Refusal, match='unknown agent id "nobody"; configured: main, scout'):
         await Caller(box.services).ask("agents.stop", agentId="nobody")

@@ -85,6 +85,18 @@ async def test_a_client_that_was_away_reads_what_was_said_since(box):
     assert (await caller.ask("chat.history", sessionKey=MAIN, cursor=first["deltaCursor"]))["kind"] == "reset"
 
 
+async def test_a_page_knows_again_what_it_said_by_the_key_it_was_sent_with(box):
+    caller = Caller(box.services)
+    await caller.ask("chat.send", sessionKey=MAIN, message="hello", idempotencyKey="k1")
+    worker, run = await box.take()
+    await worker.finish(run, "hi")
+    said, answer = [one["__openclaw"] for one in (await caller.ask("chat.startup", sessionKey=MAIN))["messages"]]
+    assert said == {"id": "k1:1", "seq": 1, "runId": "k1", "idempotencyKey": "k1"}
+    assert answer == {"id": "k1:2", "seq": 2, "runId": "k1"}
+    told = [event["message"]["__openclaw"] for event in box.listener.of("session.message")]
+    assert told == [said, answer]
+
+
 @pytest.mark.parametrize("cursor", ["", "nonsense", ":", "x:5", "x:٣"])
 async def test_a_cursor_that_is_none_means_read_it_all(box, cursor):
     await finished_turn(box, "one", "1")

@@ -53,6 +53,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "sessions.messages.subscribe": {"key": MAIN, "includeApprovals": True},
     "sessions.messages.unsubscribe": {"key": MAIN},
     "chat.history": {"sessionKey": MAIN, "limit": 20, "maxBytes": 65536},
+    "chat.startup": {"sessionKey": MAIN, "limit": 80, "maxBytes": 262144, "inputRunIds": ["hello"]},
     "chat.send": {"sessionKey": MAIN, "message": "x", "idempotencyKey": "c", "deliver": False, "thinking": "off"},
     "chat.abort": {"sessionKey": MAIN, "preserveSideRuns": True},
     "agent.wait": {"runId": "hello", "timeoutMs": 1},

@@ -26,6 +26,7 @@ AUTHORITY = {
     "agents.list": "operator.read", "agents.stop": "operator.admin", "agents.restart": "operator.admin",
     "agents.quarantine": "operator.admin", "agents.release": "operator.admin", "sessions.list": "operator.read",
     "sessions.describe": "operator.read", "chat.history": "operator.read", "runs.list": "operator.read",
+    "chat.startup": "operator.read",
     "sessions.resolve": "operator.read", "sessions.preview": "operator.read", "sessions.create": "operator.write",
     "sessions.send": "operator.write", "sessions.abort": "operator.write", "sessions.patch": "operator.write",
     "sessions.delete": "operator.write", "sessions.subscribe": "operator.read", "sessions.unsubscribe": "operator.read",
