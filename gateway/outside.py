@@ -29,8 +29,9 @@ from gateway.greet.policy import OuterPolicy, generated_token, lasts, needs_toke
 from gateway.house import House
 from gateway.link import websocket
 from gateway.link.base import LinkLost
+from gateway.link.early import Early
 from gateway.listen.certificate import BadCertificate, addresses_of, names_of
-from gateway.listen.http import HEAD_SECONDS, MAX_HEAD_BYTES, Front, Rules, Standing, say_not_tls
+from gateway.listen.http import HEAD_SECONDS, Front, Rules, Standing, say_not_tls
 from gateway.listen.tcp import Crowd, TcpDoor, Visit, plain
 from gateway.listen.tls import TlsKeeper
 from gateway.protocol.errors import CloseReason
@@ -42,8 +43,8 @@ from gateway.services.events import Hub
 
 _log = logging.getLogger("gateway.outside")
 
-EARLY_BYTES = MAX_HEAD_BYTES + 4 * MAX_HELLO_BYTES
-"""What a peer may send before it has been let in: its request, `connect`, and a little behind it."""
+EARLY_BYTES = 4 * MAX_HELLO_BYTES
+"""What a peer may send behind its request before it has been let in: `connect`, and a little behind that."""
 NONCE_BYTES = 16
 REOPEN_SECONDS = 2.0
 
@@ -204,7 +205,7 @@ class Outside:
     # --- conversations ------------------------------------------------------------------------------------------------
 
     async def _upgrade(self, visit: Visit, headers: Headers) -> None:
-        visit.stream.allowance = EARLY_BYTES
+        visit.stream.early = Early(EARLY_BYTES)
         async with trio.open_nursery() as reading:
             try:
                 # Before the handshake: a WebSocket that is open has been looked at.

@@ -14,6 +14,7 @@ import ssl
 import trio
 
 from gateway.link.base import LinkLost, SlowConsumer
+from gateway.link.early import Early
 from gateway.link.queued import unacknowledged
 from gateway.link.records import read_records, words
 
@@ -29,9 +30,9 @@ class NotTls(trio.BrokenResourceError):
 
 
 class Tcp(trio.abc.Stream):
-    """One end of a TCP connection. `max_buffered` bounds what may wait to be sent; `allowance`, unless None, how many
-    bytes may still arrive before the peer is let in. Reading raises trio.BrokenResourceError when the connection
-    breaks, as Trio's streams do; writing raises SlowConsumer and LinkLost, as our links do."""
+    """One end of a TCP connection. `max_buffered` bounds what may wait to be sent, `early`, unless None, what may still
+    arrive before the peer is let in. Reading raises trio.BrokenResourceError when the connection breaks, as Trio's
+    streams do; writing raises SlowConsumer and LinkLost, as our links do."""
 
     def __init__(
         self,
@@ -40,11 +41,11 @@ class Tcp(trio.abc.Stream):
         *,
         server_side: bool = True,
         server_hostname: str | None = None,
-        allowance: int | None = None,
+        early: Early | None = None,
     ) -> None:
         sock.setblocking(False)
         self.max_buffered = MAX_BUFFERED_BYTES
-        self.allowance = allowance
+        self.early = early
         self.overrun = False
         self.came = self.written = 0  # bytes, ever
         self._sock = sock
@@ -121,11 +122,9 @@ class Tcp(trio.abc.Stream):
             return data
         data = await (self._receive(size) if self._tls is None else self._decrypt(self._tls, size))
         self.came += len(data)
-        if self.allowance is not None:
-            self.allowance -= len(data)
-            if self.allowance < 0:
-                self.overrun = True
-                return b""
+        if self.early is not None and not self.early.admits(data):
+            self.overrun = True
+            return b""
         if self._gathers and data:
             self.cork()
         return data

@@ -64,7 +64,7 @@ class WebSocketLink:
     @limit.setter
     def limit(self, value: int) -> None:
         self._limit = value
-        self._stream.allowance = None
+        self._stream.early = None
 
     @property
     def max_buffered(self) -> int:
@@ -103,7 +103,7 @@ class WebSocketLink:
         if self._silent:
             raise PeerSilent(f"{self._silent} within {PING_SECONDS:.0f} s")
         if self._stream.overrun:
-            raise FrameTooLarge("more bytes than are taken before hello")
+            raise FrameTooLarge("more than is taken before hello")
         if closed.reason is not None and closed.reason.code == _TOO_BIG and not self._masked:
             raise FrameTooLarge(f"a frame of more than {MAX_PAYLOAD_BYTES} bytes")
         return []
@@ -122,7 +122,7 @@ class WebSocketLink:
 
     def part(self, code: int, text: str) -> None:
         """A Close frame; the last we send. Raises SlowConsumer, LinkLost."""
-        # Who overran its allowance has been given up by trio-websocket without a word.
+        # Who sent more than it may has been given up by trio-websocket without a word.
         unsaid = self._websocket.closed is None or self._stream.overrun
         try:
             if unsaid and not self._parting:
@@ -149,7 +149,7 @@ class WebSocketLink:
             while True:
                 await self._websocket.get_message()
         await self._over.wait()
-        self._stream.allowance = None
+        self._stream.early = None
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while await self._stream.receive_some():
                 pass

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from gateway.link import websocket
+from gateway.link.early import Early
 from gateway.link.tcp import Tcp
 from gateway.link.websocket import WebSocketLink
 from gateway.listen.certificate import make_pair, utc_now
@@ -114,13 +115,15 @@ class Wire:
 
 
 async def wired(
-    nursery: trio.Nursery, *, limit: int = 65536, allowance: int | None = None, buffer: int = 0
+    nursery: trio.Nursery, *, limit: int = 65536, early: Early | None = None, buffer: int = 0
 ) -> tuple[WebSocketLink, Wire]:
     """A server's link that writes, and a client that has shaken hands with it by hand."""
     ours, theirs = sockets(buffer=buffer)
     wire = Wire(theirs)
     wire.stream.write(REQUEST)
-    link = await websocket.accept(nursery, Tcp(ours, allowance=allowance), limit=limit)
+    stream = Tcp(ours)
+    link = await websocket.accept(nursery, stream, limit=limit)
+    stream.early = early  # what came behind the request
     link.attach(nursery)
     assert (await wire.head()).startswith(b"HTTP/1.1 101 ")
     return link, wire

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from gateway.link.base import LinkLost, SlowConsumer
+from gateway.link.early import Early
 from gateway.link.tcp import NotTls, Tcp
 from tests.gateway.link.ends import contexts, sockets
 
@@ -182,16 +183,16 @@ async def test_a_peer_that_resets_is_told_on_either_side(ends):
         server.write(b"x")
 
 
-async def test_an_allowance_ends_the_reading_where_it_is_used_up(ends):
+async def test_what_may_come_early_ends_the_reading_where_it_is_used_up(ends):
     server, client = ends
-    server.allowance = 10
+    server.early = Early(10)
     client.write(b"x" * 10)
     assert await read(server, 10) == b"x" * 10
     assert not server.overrun
     client.write(b"x")
     assert await server.receive_some() == b""
     assert server.overrun
-    server.allowance = None
+    server.early = None
     client.write(b"more")
     assert await read(server, 4) == b"more"
 

@@ -10,6 +10,7 @@ import trio
 
 from gateway.link import websocket
 from gateway.link.base import LinkLost, SlowConsumer
+from gateway.link.early import Early
 from gateway.link.tcp import Tcp
 from gateway.protocol.errors import CloseReason
 from gateway.protocol.frames import BadFrame, FrameTooLarge
@@ -100,7 +101,7 @@ async def test_the_limit_counts_bytes_not_characters(nursery):
 
 @pytest.mark.parametrize("pieces", [1, 40], ids=["one long frame", "a text without end"])
 async def test_before_it_is_let_in_a_peer_may_send_little_however_it_is_cut(nursery, pieces: int):
-    link, wire = await wired(nursery, allowance=20_000, buffer=65536)
+    link, wire = await wired(nursery, early=Early(20_000), buffer=65536)
     size = 40_000 // pieces
     frames = frame(TEXT, b"x" * size, final=False) + frame(0, b"x" * size, final=False) * (pieces - 1)
     nursery.start_soon(wire.stream.send_all, frames)
@@ -114,8 +115,19 @@ async def test_before_it_is_let_in_a_peer_may_send_little_however_it_is_cut(nurs
     link.close()
 
 
+async def test_before_it_is_let_in_a_peer_is_not_listened_to_for_long_however_little_it_says(nursery):
+    link, wire = await wired(nursery, early=Early(100_000))
+    wire.stream.write(frame(TEXT, b"", final=False) + frame(0, b"", final=False) * 10_000)
+    with trio.fail_after(SOON), pytest.raises(FrameTooLarge, match="before hello"):
+        await link.receive()
+    link.farewell(CloseReason.HELLO_TOO_LARGE, "x")
+    await link._stream.flush()
+    assert await wire.hear_close() == (1009, "preauth payload too large")
+    link.close()
+
+
 async def test_raising_the_limit_lets_it_in(nursery):
-    link, wire = await wired(nursery, allowance=20_000)
+    link, wire = await wired(nursery, early=Early(20_000))
     link.limit = 1 << 20
     wire.stream.max_buffered = 1 << 20
     wire.stream.attach(nursery)
