@@ -67,6 +67,18 @@ def remember_tokens(directory: str, name: str, auth: Mapping[str, Any]) -> None:
     _change(directory, name, change)
 
 
+def forget_token(directory: str, name: str, role: str, token: str) -> None:
+    """Forget a token that a gateway takes no more, and what it was for; another one in its place stays. Raises
+    BadKeep."""
+
+    def change(gateway: dict[str, Any]) -> None:
+        kept = gateway.get("tokens")
+        if isinstance(kept, dict) and isinstance(kept.get(role), dict) and kept[role].get("token") == token:
+            gateway["tokens"] = {one: other for one, other in kept.items() if one != role}
+
+    _change(directory, name, change)
+
+
 def _change(directory: str, name: str, change: Any) -> None:
     with opened(directory, alone=True) as handle:
         told = read(handle, directory, FILE) or {}

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ import trio
 
 from gateway.client import known
 from gateway.client.access import DEFAULT_SCOPES, Access, Address, CannotConnect, parse_address, parse_fingerprint
-from gateway.client.calls import Client, ConnectionLost, carried
+from gateway.client.calls import CallFailed, Client, ConnectionLost, carried
 from gateway.client.device_key import DeviceKey, device_key
 from gateway.client.dial import Certificate, Heard, dial, speaks_tls
 from gateway.client.keep import keep_directory
@@ -29,6 +30,7 @@ from gateway.protocol.frames import JSON
 from gateway.protocol.limits import OLDEST_PROTOCOL, PROTOCOL_VERSION
 
 CHALLENGE = "connect.challenge"
+TAKEN_BACK = "AUTH_DEVICE_TOKEN_MISMATCH"
 CLOSE_NORMAL = 1000
 MAX_WAIT_SECONDS = 3600.0
 _WAITS = {429: 10.0, 503: 1.0}
@@ -92,7 +94,14 @@ async def open_remote(
             if client.certificate.how == "first-use" and access.first_use is not None:
                 access.first_use(address.name, pin)
             await trio.to_thread.run_sync(known.remember_pin, directory, address.name, pin)
-        hello = await client.call("connect", _connect(key, before, access, about, nonce, signed_at_ms))
+        try:
+            hello = await client.call("connect", _connect(key, before, access, about, nonce, signed_at_ms))
+        except CallFailed as failed:
+            # It was rotated or revoked, or the device removed: nothing it was for is to be asked for again.
+            if failed.details.get("code") == TAKEN_BACK and "deviceToken" in _auth(before, access):
+                forget = partial(known.forget_token, directory, address.name, access.role, before.token)
+                await trio.to_thread.run_sync(forget)
+            raise
         if not isinstance(hello, dict):
             raise CannotConnect("not-a-gateway", f"what answers at {address.name} greets unlike a gateway")
         auth = hello.get("auth")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +64,13 @@ def pair(run: Invocation, place: str | None, wait: bool, timeout: int, scopes: t
     neither. Exit code 77 while nobody has. --json prints {paired, url, deviceId, scopes, fingerprint}."""
     invitation = read_code(place) if place and "://" not in place.removeprefix(CODE_PREFIX) else None
     door = _door(run, invitation.urls[0] if invitation else place)
+    if invitation is None:
+        _settle_certificate(door)
+        _try_own_token(door)
     more: dict[str, Any] = {"scopes": wanted_scopes(door, scopes)} if scopes else {}
     if invitation is not None:
         door = _nearest(run, invitation)
         more["setup"] = invitation.token
-    else:
-        _settle_certificate(door)
     until = time.monotonic() + timeout if wait else None
     if invitation is None and scopes and not (door.token or door.password) and _remembered(door).token:
         # Its own token is worth what it was given for: more is asked for from inside.
@@ -177,6 +179,18 @@ def _settle_certificate(door: RemoteDoor) -> None:
 
 
 # --- asking, and waiting ----------------------------------------------------------------------------------------------
+
+
+def _try_own_token(door: RemoteDoor) -> None:
+    """Beside a shared secret a device's own token is not shown. One that was taken back is forgotten here, or more
+    would be asked for than anybody still allows."""
+    from gateway.client import CallFailed
+
+    if _remembered(door).token:
+        own = RemoteDoor(door)
+        own.fingerprint = door.fingerprint
+        with suppress(CallFailed):
+            _greet(own, {})
 
 
 def _until_paired(door: RemoteDoor, more: dict[str, Any], until: float | None) -> dict[str, Any]:

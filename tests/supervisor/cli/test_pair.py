@@ -112,6 +112,23 @@ def test_a_device_asks_for_more_with_nothing_but_what_it_has(peergate: Shell, fa
     assert peergate("health", "--url", far.url).code == 0
 
 
+@pytest.mark.parametrize("tried", [True, False], ids=["noticed-before", "noticed-by-pair"])
+def test_a_device_that_was_lowered_comes_back_for_what_is_left(peergate: Shell, far: FarAway, tried: bool):
+    assert pair_with(peergate, far, "--token", TOKEN).code == 0
+    (device,) = peergate("devices", "--url", far.url, "--json").document["paired"]
+    rotate = far.door.front.box.services.pairing.rotate
+    far.run(rotate, device["deviceId"], "operator", operator(), ["operator.read"])
+    if tried:
+        assert "device token mismatch" in peergate("health", "--url", far.url).err
+    ended = peergate("pair", far.url, "--token", TOKEN, "--scope", "operator.read", "--no-wait", "--json")
+    assert (ended.code, far.waiting) == (0, []), ended.err
+    assert ended.document["scopes"] == ["operator.read"]
+    assert peergate("health", "--url", far.url).code == 0
+    more = peergate("pair", far.url, "--token", TOKEN, "--scope", "operator.write", "--no-wait")
+    assert more.code == 77
+    assert sorted(far.waiting[0]["scopes"]) == ["operator.read", "operator.write"]
+
+
 def test_a_person_is_asked_to_compare_and_for_the_secret_that_is_missing(
     peergate: Shell, far: FarAway, monkeypatch: pytest.MonkeyPatch
 ):
