@@ -83,6 +83,8 @@ def log_text(line: str) -> str:
     if not isinstance(record, dict):
         return line
     when, level, message = (record.pop(name, "") for name in ("ts", "level", "msg"))
+    if record.get("message") == message:  # over the network it is told again in the words of OpenClaw's clients
+        record = {name: value for name, value in record.items() if name not in ("message", "time", "subsystem")}
     rest = " ".join(f"{name}={one_line(value)}" for name, value in record.items() if value not in (None, ""))
     stamp = clock(when * 1000 if when < 1e11 else when) if isinstance(when, int | float) else str(when)
     return f"{stamp} {str(level).upper():<7} {message}" + (f"  [{rest}]" if rest else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from supervisor.cli.stream import log_text
 from tests.supervisor.cli.support import Shell, answering
 from tests.support.fake_door import FakeDoor
 
@@ -52,6 +53,12 @@ def test_logs_read_json_lines_for_a_person(peergate: Shell):
     assert told.out.splitlines()[0] == "plain words"
     assert told.out.splitlines()[1].endswith("INFO    ready  [logger=gateway pid=7]")
     assert door.calls("logs.tail")[0]["limit"] == 5
+
+
+def test_a_line_of_the_log_is_told_once_where_the_gateway_tells_it_twice():
+    told = log_text('{"ts": 0, "level": "info", "logger": "g", "msg": "ready", "message": "ready", "time": "…"}')
+    assert told.endswith("INFO    ready  [logger=g]")
+    assert log_text('{"msg": "ready", "message": "another"}').endswith("[message=another]")
 
 
 def test_the_log_can_be_read_when_nothing_runs(peergate: Shell):
