@@ -81,11 +81,6 @@ class UnixLink:
 
         A body is either returned or still here: nothing is lost when this is cancelled."""
         self._hand_out()
-        bodies = await self._receive(most)
-        self._gathering = self._gathers and bool(bodies)
-        return bodies
-
-    async def _receive(self, most: int) -> list[bytes]:
         if self._more:
             await trio.lowlevel.checkpoint()
             if bodies := self._cut(most):
@@ -110,6 +105,7 @@ class UnixLink:
         while len(bodies) < most and (body := next_body()) is not None:
             bodies.append(body)
         self._more = len(bodies) == most
+        self._gathering = self._gathers and bool(bodies)
         return bodies
 
     def _read(self) -> int:
