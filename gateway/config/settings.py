@@ -5,6 +5,7 @@ Pure: no file, no environment, no Trio. The types say what a value may be; rules
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, structs
@@ -143,7 +144,7 @@ class Logging(Section, frozen=True):
     backups: Annotated[int, Meta(ge=0, le=100)] = 5
 
 
-class Settings(Section, frozen=True):
+class Settings(Section, frozen=True, dict=True):
     """Configuration of peergate. A value is complete: `complete` has filled in what depends on something else."""
 
     gateway: Gateway = Gateway()
@@ -162,11 +163,23 @@ class Settings(Section, frozen=True):
 
     def subagents_of(self, agent_id: str) -> Subagents:
         """The sub-agent rules of one agent: its own where written, else the defaults. KeyError for an unknown agent."""
-        return _overlay(self.agents.defaults.subagents, self.agents.entries[agent_id].subagents)
+        return self._subagents[agent_id]
 
     def limits_of(self, agent_id: str) -> Limits:
         """The limits of one agent: its own where written, else the defaults. KeyError for an unknown agent."""
-        return _overlay(self.agents.defaults.limits, self.agents.entries[agent_id].limits)
+        return self._limits[agent_id]
+
+    # Worked out once: every accepted message asks for both.
+
+    @cached_property
+    def _subagents(self) -> dict[str, Subagents]:
+        shared = self.agents.defaults.subagents
+        return {name: _overlay(shared, agent.subagents) for name, agent in self.agents.entries.items()}
+
+    @cached_property
+    def _limits(self) -> dict[str, Limits]:
+        shared = self.agents.defaults.limits
+        return {name: _overlay(shared, agent.limits) for name, agent in self.agents.entries.items()}
 
     def limit_key(self, agent_id: str, name: str) -> str:
         """Where a limit of one agent is written, or would be."""
