@@ -24,6 +24,7 @@ _scratch = bytearray(_READ_BYTES)
 _view = memoryview(_scratch)
 
 _UCRED = struct.Struct("iII")  # struct ucred: pid is signed, uid and gid are not (4294967294 must not read as -2)
+_TRUNCATED = int(socket.MSG_CTRUNC)  # an enum's `&` costs as much as the frame's decoding
 _CREDENTIALS_SPACE = socket.CMSG_SPACE(_UCRED.size)  # no room for a descriptor: the kernel then closes those sent along
 
 
@@ -112,7 +113,7 @@ class UnixLink:
         if self._sender is None:
             return self._sock.recv_into(_scratch)
         size, ancillary, flags, _ = self._sock.recvmsg_into([_scratch], _CREDENTIALS_SPACE)
-        if size and (flags & socket.MSG_CTRUNC or _pid_in(ancillary) != self._sender):
+        if size and (flags & _TRUNCATED or _pid_in(ancillary) != self._sender):
             raise OtherSender(f"connected by pid {self._sender}, sent by pid {_pid_in(ancillary)}")
         return size
 
