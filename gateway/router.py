@@ -2,7 +2,9 @@
 the handler.
 
 A plain function as handler is answered at once, inside the connection's read loop; it must not take long. An async one
-gets a task of its own, cancelled when its connection ends. A handler sees only calls its row lets through."""
+gets a task of its own, cancelled when its connection ends. A plain one whose row says that it may wait can also return
+a coroutine, which then gets such a task, or a `Later`, which needs none. A handler sees only calls its row lets
+through."""
 
 from __future__ import annotations
 
@@ -25,6 +27,7 @@ from gateway.protocol.calls.row import Row
 from gateway.protocol.errors import ErrorShape, Refusal, forbidden, invalid, unavailable
 from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request, malformed_text
 from gateway.protocol.limits import MAX_IN_FLIGHT
+from gateway.services.later import Later
 from supervisor.crashpoints import crashpoint
 
 if TYPE_CHECKING:
@@ -99,8 +102,8 @@ class Call:
 
 
 Handler = Callable[[Call], Any]
-"""`def handler(call) -> payload` (at once) or `async def handler(call) -> payload` (a task). Raises Refusal to
-refuse."""
+"""`def handler(call) -> payload` (at once) or `async def handler(call) -> payload` (a task), or, of a row that waits,
+`def handler(call) -> payload, coroutine or Later`. Raises Refusal to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,9 @@ class Router:
             call = Call(entry.row, request.id, params, peer, self._services, time.monotonic())
             if entry.waits:
                 _reserve(peer, request.id)
-                peer.start(lambda: self._run(entry, call), patient=entry.row.waits)
+                peer.start(lambda: self._run(entry, call, entry.handler(call)), patient=entry.row.waits)
+            elif entry.row.waits:
+                self._begin(entry, call)
             else:
                 _answer(peer, request.id, entry.handler(call))
         except Refusal as refusal:
@@ -153,16 +158,44 @@ class Router:
         except Exception as error:
             self._break(peer, request.method, request.id, error)
 
-    async def _run(self, entry: _Entry, call: Call) -> None:
+    def _begin(self, entry: _Entry, call: Call) -> None:
+        """A plain handler of a call that may wait."""
         peer = call.connection
+        _reserve(peer, call.id)
         try:
-            _answer(peer, call.id, await entry.handler(call))
+            given = entry.handler(call)
+        except Exception as error:
+            return self._tell(entry, call, error)
+        if isinstance(given, Later):
+            given.begin(lambda outcome: self._tell(entry, call, outcome))
+        elif isinstance(given, Awaitable):
+            peer.start(lambda: self._run(entry, call, given), patient=True)
+        else:
+            self._tell(entry, call, given)
+
+    def _tell(self, entry: _Entry, call: Call, outcome: Any) -> None:
+        """Answer with what a handler returned or raised. Never raises."""
+        peer = call.connection
+        peer.in_flight.discard(call.id)
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            _answer(peer, call.id, outcome)
         except Refusal as refusal:
             self._refuse(peer, entry.row.name, call.id, refusal)
         except Exception as error:
             self._break(peer, entry.row.name, call.id, error)
+
+    async def _run(self, entry: _Entry, call: Call, handling: Awaitable[Any]) -> None:
+        peer = call.connection
+        outcome: Any
+        try:
+            outcome = await handling
+        except Exception as error:
+            outcome = error
         finally:
             peer.in_flight.discard(call.id)
+        self._tell(entry, call, outcome)
         took = time.monotonic() - call.started
         if took > SLOW_CALL_SECONDS and not entry.row.waits:
             about = {"method": entry.row.name, "ms": round(took * 1000)}

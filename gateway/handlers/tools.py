@@ -14,7 +14,7 @@ from gateway.protocol.errors import forbidden, invalid
 from gateway.protocol.frames import EMPTY, JSON, MALFORMED, MSGPACK, Codec
 from gateway.protocol.keys import SessionKey, parse_key
 from gateway.router import Call, Handler
-from gateway.services.tools import use
+from gateway.services.tools import Answer, use
 from gateway.services.tools.base import ToolCall, digest_of, written
 
 _OUTDATED = {
@@ -29,7 +29,7 @@ _DECODERS = {
 }
 
 
-async def tools_invoke(call: Call) -> dict[str, Any]:
+def tools_invoke(call: Call) -> Answer:
     """Use a session tool as the acting session."""
     params: ToolsInvoke = call.params
     tool = BY_NAME.get(params.name)
@@ -42,8 +42,8 @@ async def tools_invoke(call: Call) -> dict[str, Any]:
     call.services.runs.touch(run_id)
     use_it = partial(use, tool.name, _use(call, params, session, args, run_id))
     if run_id is None or not call.services.hub.listeners:
-        return await use_it()
-    return await _shown(call, run_id, args, use_it)
+        return use_it()
+    return _shown(call, run_id, args, use_it)
 
 
 def _use(call: Call, params: ToolsInvoke, session: SessionKey | None, args: Any, run_id: str | None) -> ToolCall:
@@ -58,7 +58,7 @@ def _use(call: Call, params: ToolsInvoke, session: SessionKey | None, args: Any,
     )
 
 
-async def _shown(call: Call, run_id: str, args: Any, use_it: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+async def _shown(call: Call, run_id: str, args: Any, use_it: Callable[[], Answer]) -> dict[str, Any]:
     """Tell those who follow the run that it uses a tool, and how that ended."""
     params: ToolsInvoke = call.params
     named = {"name": params.name, "toolCallId": params.idempotency_key or call.id}
@@ -66,7 +66,8 @@ async def _shown(call: Call, run_id: str, args: Any, use_it: Callable[[], Awaita
     tell(run_id, {"phase": "start", **named, "args": written(args)})
     result: dict[str, Any] = {"status": "error"}
     try:
-        result = await use_it()
+        given = use_it()
+        result = await given if isinstance(given, Awaitable) else given
     finally:
         tell(run_id, {"phase": "result", **named, "isError": result.get("status") in ("error", "forbidden")})
     return result

@@ -14,16 +14,18 @@ from typing import Any
 import msgspec
 import trio
 
-from gateway.protocol.errors import invalid, unavailable
+from gateway.protocol.errors import Refusal, invalid, unavailable
 from gateway.protocol.limits import MAX_MESSAGE_CHARS
 from gateway.services import admission, endings, results, turns
 from gateway.services.announce import announce_id
 from gateway.services.changes import Outcome, SessionChanged
 from gateway.services.engine import Engine
+from gateway.services.patience import Patience
 from gateway.services.run_state import HELD, Event, State
 from gateway.services.work import Accepted, NewMessage, Record, RunSnapshot
 from gateway.store import records, runs, sessions
 from gateway.store.runs import RunRecord
+from gateway.store.writer import Entry
 
 MAX_LISTED_CHILDREN = 1000
 MAX_ID_CHARS = 256
@@ -45,42 +47,68 @@ class Runs:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._database = engine.database
+        self._patience = Patience(engine.timers)
 
     # --- taking and ending --------------------------------------------------------------------------------------------
 
     async def accept(self, message: NewMessage) -> Accepted:
         """Take a message. Raises ChildLimit (message.spawn.max_children), Refusal (too long, unknown agent, draining,
         too many waiting, the id was used for something else)."""
+        outcome: Outcome[Accepted] = await self._database.write_together(
+            admission.accept_all, self._checked(message), then=self._follow
+        )
+        return outcome.value
+
+    def offer(self, message: NewMessage, within_s: float, tell: Callable[[Accepted | Exception], None]) -> None:
+        """`accept` for who has no task that waits: `tell` hears what it returns or raises, or trio.TooSlowError when
+        that takes longer than `within_s`; then the message may still be taken."""
+
+        def settle() -> None:
+            if self._patience.end(within_s, give_up):
+                tell(entry.error or entry.result.value)
+
+        def give_up() -> None:
+            tell(trio.TooSlowError())
+
+        try:
+            entry = Entry(self._checked(message), step=admission.accept_all, then=self._follow, settle=settle)
+        except Refusal as refusal:
+            return tell(refusal)
+        self._patience.begin(within_s, give_up)
+        self._database.put(entry)
+
+    def _follow(self, outcome: Outcome[Accepted]) -> None:
+        self._engine.apply(outcome.changes)
+
+    def _checked(self, message: NewMessage) -> admission.Offer:
+        """The message, and when it came. Raises Refusal for what is refused whatever is on disk."""
         engine = self._engine
         if not 0 < len(message.run_id) <= MAX_ID_CHARS:
             raise invalid(f"an idempotency key has 1 to {MAX_ID_CHARS} characters, this one {len(message.run_id)}")
         if len(message.text) > MAX_MESSAGE_CHARS:
             raise invalid(f"the message has {len(message.text)} characters, at most {MAX_MESSAGE_CHARS} are allowed")
-        self._check_agent(message.session_key)
+        agent = self._agent_of(message.session_key)
         if engine.draining is not None and self.snapshot(message.run_id) is None:
             raise unavailable(
                 f"the system is stopping ({engine.draining}); send again with the same idempotency key", 1000
             )
-        message = self._with_limit(message)
-        outcome: Outcome[Accepted] = await self._database.write_together(
-            admission.accept_all, (message, engine.clock()), then=lambda done: engine.apply(done.changes)
-        )
-        return outcome.value
+        return self._with_limit(message, agent), engine.clock()
 
-    def _with_limit(self, message: NewMessage) -> NewMessage:
-        settings, agent = self._engine.settings, message.session_key.split(":")[1].lower()
+    def _with_limit(self, message: NewMessage, agent: str) -> NewMessage:
+        settings = self._engine.settings
         most = settings.limits_of(agent).transcript_bytes
         if most is None:
             return message
         key = settings.limit_key(agent, "transcriptBytes")
         return msgspec.structs.replace(message, max_transcript_bytes=most, max_transcript_key=key)
 
-    def _check_agent(self, session_key: str) -> None:
+    def _agent_of(self, session_key: str) -> str:
         entries = self._engine.settings.agents.entries
         agent = session_key.split(":")[1].lower() if session_key.count(":") > 1 else ""
         if agent not in entries:
             known = ", ".join(sorted(entries))
             raise invalid(f'"{session_key[:128]}" names no configured agent; configured: {known} (agents.entries)')
+        return agent
 
     async def abort(self, *, session_key: str | None = None, run_id: str | None = None, reason: str = "") -> list[str]:
         """End a run, or everything unfinished of a session, with all descendants. The ids of the runs that were

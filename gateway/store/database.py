@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import trio
 
@@ -46,6 +46,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     else:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")  # pages a savepoint sets aside, else in a file of their own
         connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     return connection
@@ -187,8 +188,7 @@ class Database:
         `then(result)` runs in the loop, in commit order and before anybody hears, even if the caller was cancelled:
         memory kept there never disagrees with the disk. Raises what `job` raised, Refusal (disk full, …), or
         EpochLost."""
-        result: T = await self._wait_for(Entry(job, then=then))
-        return result
+        return cast(T, await self._wait_for(Entry(job, then=then)))
 
     async def write_together(self, step: Step, item: Any, *, then: Callable[[Any], None] | None = None) -> Any:
         """Like `write`, for what many do at once: items of one step that wait together are handed to it together,
@@ -198,7 +198,7 @@ class Database:
     async def _wait_for(self, entry: Entry) -> Any:
         done = trio.Event()
         entry.settle = done.set
-        self._put(entry)
+        self.put(entry)
         await done.wait()
         if entry.error is not None:
             raise entry.error
@@ -207,7 +207,7 @@ class Database:
     def post(self, job: Job[T], *, then: Callable[[T], None] | None = None, lazy: bool = False) -> None:
         """Like `write`, without waiting; a failure is logged. `lazy`: may ride in another batch, at most 50 ms
         later."""
-        self._put(Entry(job, lazy=lazy, then=then))
+        self.put(Entry(job, lazy=lazy, then=then))
 
     def read(self, job: Job[T]) -> T:
         """A short read by index, in the loop. It sees everything whose `then` has run. Raises Refusal when the file
@@ -256,10 +256,11 @@ class Database:
             told["backup"] = {"copied": self.backup.copied, "total": self.backup.total}
         return told
 
-    def _put(self, entry: Entry) -> None:
-        self._gathered.append(entry)  # woken for each one, the writer would fight the loop for Python's lock
-        if len(self._gathered) == 1:
+    def put(self, entry: Entry) -> None:
+        """An entry of whose `settle` the caller takes care; what that does must not raise."""
+        if not self._gathered:  # woken for each one, the writer would fight the loop for Python's lock
             self._token.run_sync_soon(self.hand_over)
+        self._gathered.append(entry)
 
     def hand_over(self) -> None:
         """Give the writer what this turn of the loop brought, all at once."""

@@ -48,7 +48,7 @@ class Entry:
     then: Callable[[Any], None] | None = None
     settle: Callable[[], None] | None = None
     result: Any = None
-    error: BaseException | None = None
+    error: Exception | None = None
 
 
 @dataclass(slots=True)

@@ -15,7 +15,8 @@ from gateway.services.tools.send import sessions_send
 from gateway.services.tools.spawn import sessions_spawn
 from gateway.services.tools.subagents import subagents
 
-TOOLS: dict[str, Callable[[ToolCall], Awaitable[dict[str, Any]]]] = {
+Answer = dict[str, Any] | Awaitable[dict[str, Any]]
+TOOLS: dict[str, Callable[[ToolCall], Answer]] = {
     "sessions_spawn": sessions_spawn,
     "sessions_send": sessions_send,
     "sessions_list": sessions_list,
@@ -29,8 +30,8 @@ if TOOLS.keys() != BY_NAME.keys():
     raise AssertionError(f"tools and their rows differ: {TOOLS.keys() ^ BY_NAME.keys()}")
 
 
-async def use(name: str, call: ToolCall) -> dict[str, Any]:
-    """Carry out one call of the tool `name`. Raises Refusal."""
+def use(name: str, call: ToolCall) -> Answer:
+    """Carry out one call of the tool `name`: the answer, or what will have it. Raises Refusal, now or then."""
     if denied := call.may_use(name):
         return refused(denied)
     if call.key is not None and BY_NAME[name].effect != "pure":
@@ -38,4 +39,4 @@ async def use(name: str, call: ToolCall) -> dict[str, Any]:
         if known is not None:
             answer: dict[str, Any] = known
             return answer
-    return await TOOLS[name](call)
+    return TOOLS[name](call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from gateway.protocol.calls.tools import SessionsSend
@@ -17,7 +18,7 @@ DELIVERY = {"status": "skipped", "mode": "announce"}
 """OpenClaw announces replies into a chat channel; there are no channels here, so nothing is pending."""
 
 
-async def sessions_send(call: ToolCall) -> dict[str, Any]:
+def sessions_send(call: ToolCall) -> dict[str, Any] | Awaitable[dict[str, Any]]:
     """Deliver a message durably; wait up to `timeoutSeconds` for the reply (0: answer `accepted` at once)."""
     args: SessionsSend = call.args
     text = args.message or args.content or args.text or ""
@@ -34,10 +35,15 @@ async def sessions_send(call: ToolCall) -> dict[str, Any]:
         return refused(denied, runId=run_id, sessionKey=str(target))
     if wrong := _unreachable(call, args, target):
         return failed(wrong, sessionKey=str(target))
-    accepted = await _accept(call, args, target, text, run_id)
+    message = _message(call, args, target, text, run_id)
     if _waits(args):
-        return _result(await _wait(call, accepted, args.timeout_seconds), accepted) | ignored(args, "watch")
-    return _pending(accepted) | ignored(args, "watch")
+        return _send_and_wait(call, args, message)
+    return call.admit(message, lambda accepted: _pending(accepted) | ignored(args, "watch"))
+
+
+async def _send_and_wait(call: ToolCall, args: SessionsSend, message: NewMessage) -> dict[str, Any]:
+    accepted: Accepted = await call.admit(message, lambda accepted: accepted)
+    return _result(await _wait(call, accepted, args.timeout_seconds), accepted) | ignored(args, "watch")
 
 
 def _wrong(args: SessionsSend, text: str) -> str | None:
@@ -98,8 +104,8 @@ def _unreachable(call: ToolCall, args: SessionsSend, target: SessionKey) -> str 
     return None
 
 
-async def _accept(call: ToolCall, args: SessionsSend, target: SessionKey, text: str, run_id: str) -> Accepted:
-    message = NewMessage(
+def _message(call: ToolCall, args: SessionsSend, target: SessionKey, text: str, run_id: str) -> NewMessage:
+    return NewMessage(
         run_id=run_id,
         session_key=str(target),
         text=text,
@@ -112,7 +118,6 @@ async def _accept(call: ToolCall, args: SessionsSend, target: SessionKey, text: 
         digest=call.digest,
         key=call.key,
     )
-    return await call.admit(message)
 
 
 def _provenance(call: ToolCall) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from gateway.protocol.calls.tools import SessionsSpawn
 from gateway.protocol.keys import SessionKey, subagent_key
 from gateway.protocol.limits import MAX_MESSAGE_CHARS, MAX_RUN_SECONDS
+from gateway.services.later import Later
 from gateway.services.policy import Admission, judge_label, judge_spawn, judge_task_name
 from gateway.services.tools.base import ToolCall, failed, ignored, refused
 from gateway.services.work import ChildLimit, NewMessage, SpawnInfo
@@ -19,7 +20,7 @@ NOTE = (
 NO_MODEL = "model and thinking changed nothing: the agent's runtime has no model to choose."
 
 
-async def sessions_spawn(call: ToolCall) -> dict[str, Any]:
+def sessions_spawn(call: ToolCall) -> dict[str, Any] | Later:
     """Accept a child run. `forbidden` names the key that would allow it; `error` says what is wrong with the
     arguments."""
     args: SessionsSpawn = call.args
@@ -31,14 +32,14 @@ async def sessions_spawn(call: ToolCall) -> dict[str, Any]:
     child = subagent_key(facts.target_agent, call.own_id("session"))
     run_id = call.own_id("run")
     result = _accepted(args, child, run_id)
-    try:
-        await call.admit(_message(call, args, facts, child, run_id, result))
-    except ChildLimit as full:
-        # Two spawns at once: the transaction is what counts, the first look was only a look.
-        again = dataclasses.replace(facts, children=full.active, max_children=full.limit)
-        denied = judge_spawn(again)
-        return refused(denied) if denied else failed(str(full))
-    return result
+    message = _message(call, args, facts, child, run_id, result)
+    return call.admit(message, lambda accepted: result, lambda full: _full(facts, full))
+
+
+def _full(facts: Admission, full: ChildLimit) -> dict[str, Any]:
+    """Two spawns at once: the transaction is what counts, the first look was only a look."""
+    denied = judge_spawn(dataclasses.replace(facts, children=full.active, max_children=full.limit))
+    return refused(denied) if denied else failed(str(full))
 
 
 def _wrong(args: SessionsSpawn) -> str | None:

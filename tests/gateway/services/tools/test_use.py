@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
+from gateway.services.tools.base import NAMESPACE, id_of
 from tests.support.engine import open_box
 
 CHILD = "agent:main:subagent:kid"
@@ -34,3 +37,8 @@ async def test_the_configuration_gives_tools_back_and_takes_them(tmp_path, mock_
         hands = hands_type(box, child)
         result = await hands.use("sessions_send", agentId="scout", message="hi", timeoutSeconds=0)
         assert result["status"] == status
+
+
+@pytest.mark.parametrize("text", ["operator:0\nkey\nrun", "", "ä\n\U0001f300\n", *map(str, range(64))])
+def test_the_id_of_what_a_call_makes_is_the_uuid_of_its_key(text: str):
+    assert id_of(text) == str(uuid.uuid5(NAMESPACE, text))
