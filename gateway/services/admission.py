@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gateway.protocol.errors import Refusal, invalid, unavailable
 from gateway.protocol.keys import SessionKey, parse_key
 from gateway.services.changes import Outcome, Queued, SessionChanged, Steered
-from gateway.services.idempotency import keep
+from gateway.services.idempotency import clash, keep
 from gateway.services.lanes import lane_of
 from gateway.services.run_state import State
 from gateway.services.work import Accepted, ChildLimit, NewMessage, SpawnInfo
@@ -54,6 +54,7 @@ class _Batch:
         self._db = db
         self._known = runs.get_many(db, [message.run_id for message in messages])
         self._sessions = sessions.get_many(db, [*keys])
+        self._kept = records.kept(db, [(one.scope, one.key) for one in messages if one.scope and one.key])
         self._unfinished = Counter(runs.count_unfinished(db, [*keys]))
         self._children: dict[str, int] = {}
         self._run_seq, self._mail_id = runs.newest_seq(db), mailbox.newest_id(db)
@@ -67,6 +68,8 @@ class _Batch:
         key = parse_key(message.session_key)
         if key is None:
             raise invalid(f'"{message.session_key[:128]}" is no session key; it looks like agent:main:main')
+        if (message.scope, message.key) in self._kept:
+            raise clash(message.key or "")
         if message.run_id in self._known:
             self.write()  # it may be one of this batch
             return Outcome(_again(self._db, self._known[message.run_id], message, key))

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.protocol.errors import invalid
+from gateway.protocol.errors import Refusal, invalid
 from gateway.services.work import Record
 from gateway.store import records
 from gateway.store.database import Database
@@ -35,8 +35,13 @@ def recalled(db: sqlite3.Connection, scope: str, key: str, digest: str) -> Any |
     if found is None:
         return None
     if found[0] != digest:
-        raise invalid(f'the idempotency key "{key[:128]}" was used with other arguments; use a new one for a new call')
+        raise clash(key)
     return json.loads(found[1])
+
+
+def clash(key: str) -> Refusal:
+    """What is told when a key was used for something else."""
+    return invalid(f'the idempotency key "{key[:128]}" was used with other arguments; use a new one for a new call')
 
 
 class Idempotency:

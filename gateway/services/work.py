@@ -43,7 +43,8 @@ class NewMessage(msgspec.Struct, frozen=True):
 
     `kind` is user, inter_session, announce or task; `lane` is main, subagent, cron, or nested:<session>. `timeout_s`:
     None is the configured one, 0 none. `steer`: give it to the turn in progress if that one reads messages, instead of
-    queueing a turn of its own. `key`: the caller's idempotency key where the run's id is made from it.
+    queueing a turn of its own. `key`: the caller's idempotency key where the run's id is made from it. `scope`: whose
+    key that is, when nobody has looked yet whether it was used for something else.
     `max_transcript_bytes`: a session whose transcript has so many takes no message; the configuration key that says so
     is `max_transcript_key`."""
 
@@ -62,6 +63,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     record: Record | None = None
     digest: str = ""
     key: str | None = None
+    scope: str | None = None
     max_transcript_bytes: int | None = None
     max_transcript_key: str = "limits.transcriptBytes"
 

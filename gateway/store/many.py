@@ -9,7 +9,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 MOST = 64
 """Rows or values in one statement; SQLite allows 32,766 values, the widest table has some thirty columns."""
@@ -31,7 +33,7 @@ def select(db: sqlite3.Connection, sql: str, values: Sequence[str]) -> Iterator[
         yield from db.execute(sql.format(marks(len(part))), part)
 
 
-def parts(values: Sequence[str]) -> Iterator[list[str]]:
+def parts(values: Sequence[T]) -> Iterator[list[T]]:
     """`values` in parts of a few sizes; the last value fills up the last part."""
     for start in range(0, len(values), MOST):
         part = list(values[start : start + MOST])

@@ -4,13 +4,31 @@ happen, and who is not to work until the next message."""
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
+
+from gateway.store import many
 
 
 def recall(db: sqlite3.Connection, scope: str, key: str) -> tuple[str, str] | None:
     """(hash of the arguments, result as JSON text) recorded under a key."""
     row = db.execute("SELECT params_hash, result FROM idempotency WHERE scope = ? AND key = ?", (scope, key)).fetchone()
     return (row[0], row[1]) if row else None
+
+
+_KEPT = "idempotency AS kept ON kept.scope = asked.scope AND kept.key = asked.key"
+
+
+def kept(db: sqlite3.Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of these (scope, key) under which something is recorded."""
+    found: set[tuple[str, str]] = set()
+    for part in many.parts(keys):
+        pairs = ", ".join(["(?, ?)"] * len(part))
+        # Not `(scope, key) IN (VALUES …)`: for that SQLite reads the whole index.
+        sql = f"WITH asked (scope, key) AS (VALUES {pairs}) SELECT asked.scope, asked.key FROM asked CROSS JOIN {_KEPT}"
+        found.update(db.execute(sql, tuple(chain.from_iterable(part))))
+    return found
 
 
 def remember(db: sqlite3.Connection, scope: str, key: str, params_hash: str, result: str, at: float) -> None:

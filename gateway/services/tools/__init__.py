@@ -26,6 +26,8 @@ TOOLS: dict[str, Callable[[ToolCall], Answer]] = {
     "agents_list": agents_list,
     "cron": cron,
 }
+# A send is known again by its run's id; whether its key was used for something else is asked where it is accepted.
+_RECORDED = {name for name, tool in BY_NAME.items() if tool.effect != "pure"} - {"sessions_send"}
 if TOOLS.keys() != BY_NAME.keys():
     raise AssertionError(f"tools and their rows differ: {TOOLS.keys() ^ BY_NAME.keys()}")
 
@@ -34,7 +36,7 @@ def use(name: str, call: ToolCall) -> Answer:
     """Carry out one call of the tool `name`: the answer, or what will have it. Raises Refusal, now or then."""
     if denied := call.may_use(name):
         return refused(denied)
-    if call.key is not None and BY_NAME[name].effect != "pure":
+    if call.key is not None and name in _RECORDED:
         known = call.services.idempotency.recall(call.scope, call.key, call.digest)
         if known is not None:
             answer: dict[str, Any] = known

@@ -117,6 +117,7 @@ def _message(call: ToolCall, args: SessionsSend, target: SessionKey, text: str, 
         steer=args.mode == "steer",
         digest=call.digest,
         key=call.key,
+        scope=call.scope,
     )
 
 

@@ -81,6 +81,18 @@ def test_a_repeated_message_is_told_of_its_first_time_and_not_of_a_full_session(
     assert isinstance(new, Refusal)
 
 
+def test_a_key_that_was_used_for_something_else_is_refused_and_takes_nobody_along(db):
+    records.remember(db, "operator:0", "k", "digest", "{}", 0.0)
+    told = accept(db, *(
+        message(f"r{place}", scope=scope, key=key) for place, (scope, key) in enumerate(
+            [("operator:0", "k"), ("operator:0", "other"), ("agent:main:main", "k"), (None, "k"), ("operator:0", None)]
+        )
+    ))  # fmt: skip
+    assert [isinstance(one, Refusal) for one in told] == [True, False, False, False, False]
+    assert 'the idempotency key "k" was used with other arguments' in str(told[0])
+    assert [run for run, _ in on_disk(db)] == ["r1", "r2", "r3", "r4"]
+
+
 def test_a_session_takes_a_thousand_also_when_the_last_ones_come_together(db):
     accept(db, *(message(f"r{number}") for number in range(MAX_UNFINISHED_PER_SESSION - 2)))
     told = accept(db, message("a"), message("b"), message("c"), message("d", "agent:main:other"))

@@ -223,6 +223,8 @@ def test_every_query_by_name_has_an_index(tmp_path):
         "SELECT * FROM mailbox WHERE taken_by = ? AND state = 'taken'",
         "SELECT * FROM idempotency WHERE scope = ? AND key = ?",
         "SELECT * FROM refusals WHERE code = ? ORDER BY id DESC LIMIT 1",
+        "WITH asked (scope, key) AS (VALUES (?, ?), (?, ?)) SELECT 1 FROM asked CROSS JOIN idempotency AS kept "
+        "ON kept.scope = asked.scope AND kept.key = asked.key",
     ):
         values = ("x",) * query.count("?")
         plan = " / ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values))

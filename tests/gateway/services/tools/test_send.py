@@ -60,3 +60,9 @@ async def test_a_thread_is_refused_with_the_key_of_its_channel(hands, suffix):
     result = await hands.use("sessions_send", sessionKey=f"{channel}:{suffix}:9", message="x")
     assert result["status"] == "error"
     assert result["error"].endswith(f"use the parent channel key {channel}")
+
+
+async def test_a_key_another_tool_was_called_with_is_refused_for_a_message(hands):
+    await hands.use("sessions_spawn", task="x", key="taken")
+    with pytest.raises(Refusal, match="was used with other arguments"):
+        await hands.use("sessions_send", sessionKey=MAIN, message="x", timeoutSeconds=0, key="taken")
