@@ -50,12 +50,13 @@ class _Batch:
     once."""
 
     def __init__(self, db: sqlite3.Connection, messages: Sequence[NewMessage]) -> None:
-        keys = {str(key): None for message in messages if (key := parse_key(message.session_key))}
+        self._keys = {text: parse_key(text) for text in {message.session_key for message in messages}}
+        names = [*{str(key) for key in self._keys.values() if key is not None}]
         self._db = db
         self._known = runs.get_many(db, [message.run_id for message in messages])
-        self._sessions = sessions.get_many(db, [*keys])
+        self._sessions = sessions.get_many(db, names)
         self._kept = records.kept(db, [(one.scope, one.key) for one in messages if one.scope and one.key])
-        self._unfinished = Counter(runs.count_unfinished(db, [*keys]))
+        self._unfinished = Counter(runs.count_unfinished(db, names))
         self._children: dict[str, int] = {}
         self._run_seq, self._mail_id = runs.newest_seq(db), mailbox.newest_id(db)
         self._runs: list[RunRecord] = []
@@ -65,7 +66,7 @@ class _Batch:
 
     def accept(self, message: NewMessage, now: float) -> Outcome[Accepted]:
         """Note one message for `write`. Raises Refusal and ChildLimit; then nothing of it is noted."""
-        key = parse_key(message.session_key)
+        key = self._keys[message.session_key]
         if key is None:
             raise invalid(f'"{message.session_key[:128]}" is no session key; it looks like agent:main:main')
         if (message.scope, message.key) in self._kept:

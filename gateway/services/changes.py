@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import msgspec
+
 from gateway.store.mailbox import MailRecord
 from gateway.store.runs import RunRecord
 from gateway.store.sessions import Message
@@ -15,8 +17,7 @@ from gateway.store.sessions import Message
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(msgspec.Struct, frozen=True):
     """A run waits to be started: a new one (`created`), one to try again, or one whose message came back unread."""
 
     run: RunRecord
@@ -24,8 +25,7 @@ class Queued:
     created: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Steered:
+class Steered(msgspec.Struct, frozen=True):
     """The message of `run` is given to `host`, the turn in progress on its session."""
 
     run: RunRecord
@@ -34,30 +34,26 @@ class Steered:
     mail: MailRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(msgspec.Struct, frozen=True):
     """A worker has the run."""
 
     run: RunRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A run has ended. `by_worker`: its worker said so, and needs not be told."""
 
     run: RunRecord
     by_worker: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """A transcript has grown."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class SessionChanged:
+class SessionChanged(msgspec.Struct, frozen=True):
     """A session's row is different; `reason` as in the event sessions.changed."""
 
     key: str

@@ -4,16 +4,15 @@ message does."""
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import trio
 
 Tell = Callable[[Any], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(msgspec.Struct, frozen=True):
     """Something that is still to be begun, once. `begin(tell)` neither waits nor raises; `tell` is called once, in the
     event loop, with the answer or with the exception to be raised. A task can simply await it."""
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,8 +25,7 @@ NAMESPACE = uuid.UUID("6d6c9f9a-6f0e-5a56-9a53-0f1d7a4f6d1c")
 """Ours: ids that must come out the same when a call is sent again are uuid5 under it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     """One call. `session` acts; it is None only for an operator who named none, and then no policy applies.
 
     `key` is the caller's idempotency key, unique within `scope`; `digest` is the hash of what was asked, so that a
