@@ -211,8 +211,7 @@ def _be_worker(birthplace: Birthplace, weight: int | None) -> int:
     if weight is not None:
         threading.Thread(target=_weigh_down_later, args=(weight,), daemon=True).start()
     target = find_target(birthplace.target)
-    fields = {name: getattr(assignment, name) for name in Assign.__dataclass_fields__}
-    return _run(lambda: target(lifeline, fields))
+    return _run(lambda: target(lifeline, dict(vars(assignment))))
 
 
 def _confine(assignment: Assign, supervisor: int) -> None:

@@ -8,10 +8,8 @@ A peer that sends something else is broken: `decode` raises `BadMessage` and its
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, NoReturn, dataclass_transform
 
 MAX_MESSAGE_BYTES = 160 * 1024
 """Below the default socket buffer (212,992 bytes), so that one datagram always fits an empty queue."""
@@ -26,15 +24,39 @@ class BadMessage(ValueError):
     """Not one of our messages."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True)
 class Message:
-    """Base of all messages."""
+    """Base of all messages: as frozen dataclasses, which are not used because they write and compile source for each
+    class, 20 ms of every process' start. A default is a value that cannot be changed, or a list, copied for each."""
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.fields = tuple(cls.__annotations__)
+        cls.__match_args__ = cls.fields  # type: ignore[attr-defined, misc]  # which mypy takes for done already
+        cls._defaults = {name: vars(cls)[name] for name in cls.fields if name in vars(cls)}
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        told = {name: [*value] if isinstance(value, list) else value for name, value in self._defaults.items()}
+        told |= {**dict(zip(self.fields, values, strict=False)), **named}
+        if len(values) > len(self.fields) or told.keys() ^ self.fields:
+            raise TypeError(f"{type(self).__name__} has {self.fields}, not {values} and {named}")
+        vars(self).update(told)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a message does not change: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
 # --- control: supervisor -> gateway -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Take(Message):
     """Start serving. Descriptors: one listening socket per name in `doors`, then a memfd with the resolved
     configuration (the JSON document `gateway.config --resolve` printed). The Unix doors are `agents`, `operator` and
@@ -50,7 +72,6 @@ class Take(Message):
     started: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
 class Live(Message):
     """Workers that are alive as the gateway starts; follows Take. Rows: {spawn, agent, session, pid, start,
     quarantine}."""
@@ -60,7 +81,6 @@ class Live(Message):
     last: bool = True
 
 
-@dataclass(frozen=True, slots=True)
 class Spawned(Message):
     """Answer to Spawn: the worker process exists and is being bound; it will connect."""
 
@@ -70,7 +90,6 @@ class Spawned(Message):
     start: int
 
 
-@dataclass(frozen=True, slots=True)
 class SpawnFailed(Message):
     """Answer to Spawn: there will be no worker. `quarantined` when the agent is held; else trying again later may
     work."""
@@ -81,7 +100,6 @@ class SpawnFailed(Message):
     retry_ms: int = 1000
 
 
-@dataclass(frozen=True, slots=True)
 class Exited(Message):
     """A worker ended and its whole tree is gone. Exactly one of `code` and `signal` is set."""
 
@@ -93,7 +111,6 @@ class Exited(Message):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
 class Identity(Message):
     """Answer to Whois. `kind`: worker (the process itself), tool (descends from that worker), ours (supervisor,
     zygote, a gateway, or something of ours that no worker answers for), dead, none (no descendant of the supervisor,
@@ -109,7 +126,6 @@ class Identity(Message):
     subprocess_gateway: bool = True
 
 
-@dataclass(frozen=True, slots=True)
 class Claimed(Message):
     """Answer to Claim: whether that was the one ticket the worker had; it is burned either way."""
 
@@ -118,7 +134,6 @@ class Claimed(Message):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
 class Held(Message):
     """Answer to WhoHolds. `kind`: remote (the peer's address is none of this host's), outside (held by processes that
     are not ours), ours (one that we started holds it, alone or with others), unknown (nobody was found, or it cannot
@@ -130,14 +145,13 @@ class Held(Message):
     id: int
     kind: str
     uid: int = -1
-    pids: list[int] = field(default_factory=list)
+    pids: list[int] = []  # noqa: RUF012  # copied for each
     cookie: str = ""
     agent: str = ""
     session: str = ""
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
 class ProcessTable(Message):
     """Answer to Processes; rows as `gateway.protocol.calls.system.Process`, camelCase."""
 
@@ -146,7 +160,6 @@ class ProcessTable(Message):
     last: bool = True
 
 
-@dataclass(frozen=True, slots=True)
 class Quarantined(Message):
     """An agent is held (`on`) or released."""
 
@@ -155,19 +168,16 @@ class Quarantined(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class Reload(Message):
     """New configuration, already validated. Descriptor: a memfd as in Take."""
 
 
-@dataclass(frozen=True, slots=True)
 class Drain(Message):
     """Accept no new work; running calls may finish. Comes before Retire when the system stops."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class Retire(Message):
     """Stop reading, flush, close the database, answer Retired, exit 0. The listening sockets are not shut down, only
     closed."""
@@ -175,7 +185,6 @@ class Retire(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class Notice(Message):
     """Something an operator should know; becomes the event `notice`."""
 
@@ -190,7 +199,6 @@ class Notice(Message):
 # --- control: gateway -> supervisor -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Ready(Message):
     """The database is open, the epoch is raised, the doors are being accepted from."""
 
@@ -198,7 +206,6 @@ class Ready(Message):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
 class Beat(Message):
     """The event loop turns. Sizes in bytes. On a lifeline: from a thread, `connected` tells whether the gateway is
     reachable."""
@@ -210,7 +217,6 @@ class Beat(Message):
     status: str = ""
 
 
-@dataclass(frozen=True, slots=True)
 class Spawn(Message):
     """A worker for this session, please."""
 
@@ -219,7 +225,6 @@ class Spawn(Message):
     session: str
 
 
-@dataclass(frozen=True, slots=True)
 class Whois(Message):
     """Who is this peer? Descriptors: its pidfd, if the kernel gave one; else `pid` counts (kernels before 6.5)."""
 
@@ -228,7 +233,6 @@ class Whois(Message):
     has_pidfd: bool = True
 
 
-@dataclass(frozen=True, slots=True)
 class WhoHolds(Message):
     """Who holds the other end of this TCP connection? `local` is our end (getsockname), `remote` the peer's
     (getpeername)."""
@@ -240,7 +244,6 @@ class WhoHolds(Message):
     remote_port: int
 
 
-@dataclass(frozen=True, slots=True)
 class Claim(Message):
     """This connection, already recognised as the worker `spawn`, showed this ticket."""
 
@@ -249,7 +252,6 @@ class Claim(Message):
     ticket: str
 
 
-@dataclass(frozen=True, slots=True)
 class StopWorker(Message):
     """End one worker: SIGTERM, after `grace` seconds its tree is killed; 0 kills at once."""
 
@@ -258,7 +260,6 @@ class StopWorker(Message):
     grace: float = 4.0
 
 
-@dataclass(frozen=True, slots=True)
 class Hold(Message):
     """Quarantine (`on`) or release an agent, as an operator asked."""
 
@@ -267,14 +268,12 @@ class Hold(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class Processes(Message):
     """The process table, please."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
 class Retired(Message):
     """The database is closed; a successor may open it."""
 
@@ -284,7 +283,6 @@ class Retired(Message):
 # --- lifeline: supervisor <-> worker ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Assign(Message):
     """Who this process is from now on. Read before anything else; a spare waits for it. `ticket` opens the agents
     door once.
@@ -300,19 +298,17 @@ class Assign(Message):
     runtime: dict[str, Any]
     env: dict[str, str]
     cwd: str | None
-    limits: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, int]
     uid: int | None = None
     gid: int | None = None
     idle_seconds: float = 60.0
     heartbeat_seconds: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
 class TicketPlease(Message):
     """Worker -> supervisor: I must connect again; a fresh ticket."""
 
 
-@dataclass(frozen=True, slots=True)
 class Ticket(Message):
     """Supervisor -> worker: good for one connect within `expires_in` seconds."""
 
@@ -320,7 +316,6 @@ class Ticket(Message):
     expires_in: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
 class Born(Message):
     """Worker -> supervisor: the child sequence is through; waiting for Assign. (Beat travels on lifelines too.)"""
 
@@ -330,7 +325,6 @@ class Born(Message):
 # --- factory: supervisor <-> zygote -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Fork(Message):
     """Fork a process. Descriptors, in order: its channel (lifeline or control), its output pipe, the acknowledgement
     pipe: the intermediate process exits only when that one is readable or closed, so that the pidfd arrives while the
@@ -343,7 +337,6 @@ class Fork(Message):
     supervisor: int
 
 
-@dataclass(frozen=True, slots=True)
 class Forked(Message):
     """From the intermediate process. Descriptor: the child's pidfd."""
 
@@ -351,7 +344,6 @@ class Forked(Message):
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
 class ForkFailed(Message):
     """The kernel refused; `error` is its words."""
 
@@ -359,7 +351,6 @@ class ForkFailed(Message):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
 class FactoryReady(Message):
     """The zygote has imported its targets, frozen the collector and waits."""
 
@@ -371,8 +362,7 @@ _TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in Message.__subcl
 
 def encode(message: Message) -> bytes:
     """One datagram. Raises BadMessage if it would not fit."""
-    values = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
-    data = json.dumps({"t": type(message).__name__, **values}, separators=(",", ":")).encode()
+    data = json.dumps({"t": type(message).__name__, **vars(message)}, separators=(",", ":")).encode()
     if len(data) > MAX_MESSAGE_BYTES:
         raise BadMessage(f"{type(message).__name__} of {len(data)} bytes, at most {MAX_MESSAGE_BYTES} fit")
     return data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import select
@@ -34,11 +33,12 @@ class Born:
     """A worker process and the supervisor's end of its lifeline."""
 
     def __init__(self, door: Path, **changes: Any) -> None:
-        assign = Assign(
-            spawn="s", agent="main", session="agent:main:main", socket=str(door), ticket="first",
-            runtime={"type": "python"}, env={}, cwd=None, idle_seconds=30, heartbeat_seconds=0.05,
-        )  # fmt: skip
-        assignment = json.dumps(dataclasses.asdict(dataclasses.replace(assign, **changes)))
+        values: dict[str, Any] = {
+            "spawn": "s", "agent": "main", "session": "agent:main:main", "socket": str(door), "ticket": "first",
+            "runtime": {"type": "python"}, "env": {}, "cwd": None, "limits": {}, "idle_seconds": 30,
+            "heartbeat_seconds": 0.05,
+        }  # fmt: skip
+        assignment = json.dumps(vars(Assign(**(values | changes))))
         self.lifeline, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-I", "-c", START, str(theirs.fileno()), assignment, str(ROOT)]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)

@@ -22,7 +22,7 @@ MARK = {"PEERGATE_STATE": "00ff00ff00ff00ff"}
 def assign(**changes) -> Assign:
     values: dict[str, Any] = {
         "spawn": "s1", "agent": "main", "session": "agent:main:main", "socket": "/run/peergate/agents.sock",
-        "ticket": "t", "runtime": {}, "env": {}, "cwd": None,
+        "ticket": "t", "runtime": {}, "env": {}, "cwd": None, "limits": {},
     }  # fmt: skip
     return Assign(**(values | changes))
 

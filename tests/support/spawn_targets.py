@@ -101,6 +101,7 @@ def assign(code: str, **changes: Any) -> Assign:
     values: dict[str, Any] = {
         "spawn": "s1", "agent": "main", "session": "agent:main:main", "ticket": "t",
         "socket": "/run/peergate/agents.sock", "runtime": {"code": code}, "env": {}, "cwd": None,
+        "limits": {},
     }  # fmt: skip
     return Assign(**(values | changes))
 

@@ -7,7 +7,6 @@ first word of its agent's `argv` says. Both are targets of the zygote: `tests.su
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import runpy
@@ -45,7 +44,7 @@ SLEEPER = "import time; time.sleep(600)"
 
 
 def told(message: Message) -> dict[str, Any]:
-    return {"t": type(message).__name__, **dataclasses.asdict(message)}
+    return {"t": type(message).__name__, **vars(message)}
 
 
 def document_in(memfd: int) -> Any:
