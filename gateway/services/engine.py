@@ -16,6 +16,7 @@ import trio
 from gateway.config.settings import Settings
 from gateway.protocol.errors import Refusal
 from gateway.services import endings, turns
+from gateway.services.arrivals import Arrivals
 from gateway.services.board import Active, Board, active_of
 from gateway.services.changes import Change, Ended, Leased, Outcome, Queued, Said, SessionChanged, Steered
 from gateway.services.endings import Ending, Loss
@@ -63,8 +64,8 @@ class Engine:
         self.workers = Workers(supervisor, hub, nursery, self.timers, self._worker_gone, self.quarantine)
         self.unheard = Unheard(self, self.news.unheard)
         self.draining: str | None = None
-        self.waiters: dict[str, trio.Event] = {}
-        self.results: dict[str, trio.Event] = {}
+        self.endings = Arrivals()
+        self.results = Arrivals()
         self._nursery = nursery
 
     # --- steps --------------------------------------------------------------------------------------------------------
@@ -151,8 +152,8 @@ class Engine:
         self.timers.clear(("start", record.id))
         self.unheard.end(record.id)
         self.overtime.end(record.id)
-        _wake(self.waiters.pop(record.id, None))
-        _wake(self.results.pop(record.parent_session or "", None))
+        self.endings.tell(record.id)
+        self.results.tell(record.parent_session or "")
         if run is not None:
             self.news.ended(run, record)
             if record.state == State.INTERRUPTED:
@@ -312,8 +313,3 @@ class Engine:
     def _cap(self, lane: str) -> int:
         rules = self.settings.agents.defaults
         return caps_of(rules.max_concurrent, rules.subagents.max_concurrent)(lane)
-
-
-def _wake(event: trio.Event | None) -> None:
-    if event is not None:
-        event.set()

@@ -6,7 +6,6 @@ after it is on disk."""
 from __future__ import annotations
 
 import dataclasses
-import math
 import uuid
 from collections.abc import Callable, Collection
 from typing import Any
@@ -145,17 +144,17 @@ class Runs:
         deadline = trio.current_time() + timeout_s
         while True:
             now = engine.clock()
-            arrived = engine.results.setdefault(parent_session, trio.Event())
-            # Looked at before the step: a child that ends meanwhile is found by the next one.
-            hopeless = not self.unfinished(run_ids) if run_ids is not None else not self.active_children(parent_session)
-            # Not under the deadline: what is taken must be told.
-            if found := await engine.commit(step):
-                return [*map(snapshot_of, found)]
-            if hopeless:
-                engine.results.pop(parent_session, arrived).set()
-                return []
-            with trio.move_on_at(deadline) as waiting:
-                await arrived.wait()
+            with engine.results.expecting(parent_session) as arrived:
+                # Looked at before the step: a child that ends meanwhile is found by the next one.
+                left = self.active_children(parent_session) if run_ids is None else self.unfinished(run_ids)
+                # Not under the deadline: what is taken must be told.
+                if found := await engine.commit(step):
+                    return [*map(snapshot_of, found)]
+                if not left:
+                    engine.results.tell(parent_session)
+                    return []
+                with trio.move_on_at(deadline) as waiting:
+                    await arrived.wait()
             if waiting.cancelled_caught:
                 return []
 
@@ -252,12 +251,8 @@ class Runs:
         run."""
         engine = self._engine
         if engine.board.get(run_id) is not None:
-            waiter = engine.waiters.setdefault(run_id, trio.Event())
-            if timeout_s == math.inf:
-                await waiter.wait()
-            else:
-                with trio.move_on_after(timeout_s):
-                    await waiter.wait()
+            with engine.endings.expecting(run_id) as ended, trio.move_on_after(timeout_s):
+                await ended.wait()
         snapshot = self.snapshot(run_id)
         if snapshot is None:
             raise invalid(f'there is no run "{run_id[:128]}"')
@@ -268,11 +263,18 @@ class Runs:
         record = self._database.read(lambda db: runs.get(db, run_id))
         return self._seen(record) if record else None
 
-    def children(self, session_key: str, recent_minutes: int | None = None) -> list[RunSnapshot]:
+    def children(
+        self, session_key: str, recent_minutes: int | None = None, limit: int = MAX_LISTED_CHILDREN
+    ) -> list[RunSnapshot]:
         """Sub-agent runs this session started, newest first: unfinished ones and those that ended within
-        `recent_minutes` (None: all), at most 1000."""
+        `recent_minutes` (None: all), at most `limit`."""
         since = 0.0 if recent_minutes is None else self._engine.clock() - recent_minutes * 60_000
-        found = self._database.read(lambda db: runs.children_of_session(db, session_key, since, MAX_LISTED_CHILDREN))
+        found = self._database.read(lambda db: runs.children_of_session(db, session_key, since, limit))
+        return [self._seen(run) for run in found]
+
+    def children_named(self, session_key: str, name: str) -> list[RunSnapshot]:
+        """Those of them that a run id, a session key or a task name means."""
+        found = self._database.read(lambda db: runs.children_named(db, session_key, name, MAX_LISTED_CHILDREN))
         return [self._seen(run) for run in found]
 
     def active_children(self, session_key: str) -> int:

@@ -138,6 +138,16 @@ def children_of_session(db: sqlite3.Connection, session: str, ended_since: float
     return _records(db.execute(sql, (session, ended_since, limit)))
 
 
+def children_named(db: sqlite3.Connection, session: str, name: str, limit: int) -> list[RunRecord]:
+    """Task runs a name means, newest first: it is their run id, which alone needs no search, their session or their
+    task name. Texts may be cut."""
+    run = get(db, name)
+    if run is not None and run.parent_session == session and run.kind == "task":
+        return [run]
+    meant = "parent_session = ? AND kind = 'task' AND ? IN (session, task_name)"
+    return _records(db.execute(f"{_PREVIEW} WHERE {meant} ORDER BY seq DESC LIMIT ?", (session, name, limit)))
+
+
 def reading_run(db: sqlite3.Connection, session: str) -> RunRecord | None:
     """The run in progress on a session if it reads messages that arrive while it runs."""
     sql = f"{_SELECT} WHERE session = ? AND ended_at IS NULL AND steering = 1 AND state IN ('running', 'waiting')"

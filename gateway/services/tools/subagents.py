@@ -24,8 +24,7 @@ async def subagents(call: ToolCall) -> dict[str, Any]:
     names = [*(args.task_ids or []), *([args.task_id] if args.task_id else [])]
     if len(names) > MAX_TASK_IDS:
         return failed(f"{len(names)} task ids, at most {MAX_TASK_IDS} are allowed")
-    children = call.services.runs.children(str(call.acting))
-    picked = _pick(children, names)
+    picked = _pick(call, names)
     if isinstance(picked, str):
         return failed(picked)
     if args.action == "cancel":
@@ -33,20 +32,18 @@ async def subagents(call: ToolCall) -> dict[str, Any]:
     return await _wait(call, args, picked if names else None)
 
 
-def _pick(children: list[RunSnapshot], names: list[str]) -> list[RunSnapshot] | str:
+def _pick(call: ToolCall, names: list[str]) -> list[RunSnapshot] | str:
     """The children that are meant, or the sentence that says which name is unknown."""
-    picked: list[RunSnapshot] = []
+    runs, session = call.services.runs, str(call.acting)
+    picked: dict[str, RunSnapshot] = {}
     for name in names:
         if name == "all":
-            return children
-        if name == "last":
-            matches = children[:1]
-        else:
-            matches = [child for child in children if name in (child.run_id, child.session_key, child.task_name)]
+            return runs.children(session)
+        matches = runs.children(session, limit=1) if name == "last" else runs.children_named(session, name)
         if not matches:
             return f'"{name}" is no sub-agent of this session; action "list" shows them'
-        picked += [child for child in matches if child not in picked]
-    return picked
+        picked |= {child.run_id: child for child in matches}
+    return [*picked.values()]
 
 
 def _list(call: ToolCall, args: SubagentsArgs) -> dict[str, Any]:

@@ -124,6 +124,20 @@ async def test_a_result_taken_by_waiting_is_not_announced_again(box, nursery):
     assert await box.services.runs.take_results(MAIN, None, 60) == []
 
 
+@pytest.mark.parametrize("seconds", [0, 5])
+async def test_a_session_that_has_asked_for_results_is_not_remembered_for_it(box, seconds):
+    await box.spawn("kid")
+    engine, take = box.services.engine, box.services.runs.take_results
+    assert await take(MAIN, None, seconds) == []  # it is too early
+    await box.services.runs.wait("run-kid", seconds)
+    assert (len(engine.results), len(engine.endings)) == (0, 0)
+    child, run = await box.take("agent:main:subagent:kid")
+    await child.finish(run, "42")
+    assert [one.text for one in await take(MAIN, None, seconds)] == ["42"]  # it is there at once
+    assert await take(MAIN, None, seconds) == []  # and there is nothing to wait for any more
+    assert len(engine.results) == 0
+
+
 @pytest.mark.parametrize("text", ["ANNOUNCE_SKIP", " NO_REPLY\n"])
 async def test_a_child_that_has_nothing_to_say_is_not_announced(box, text):
     await finished_turn(box, "hello", "hi")

@@ -56,3 +56,28 @@ async def test_asking_again_with_the_same_key_gives_what_was_taken(box, family):
     first = await parent.use("subagents", action="wait", taskId="run-c", key="k")
     assert first["results"]
     assert await parent.use("subagents", action="wait", taskId="run-c", key="k") == first
+
+
+@pytest.mark.parametrize(
+    ("names", "meant"),
+    [
+        (["run-b"], "b"), (["agent:main:subagent:b"], "b"), (["dig"], "ca"), (["last"], "c"), (["all"], "cba"),
+        (["run-a", "dig"], "ac"), (["run-a", "all"], "cba"),
+    ],
+)  # fmt: skip
+async def test_a_child_goes_by_its_run_its_session_and_its_task_and_some_by_last_and_all(box, hands, names, meant):
+    for child, task in (("a", "dig"), ("b", "rest"), ("c", "dig")):
+        await box.spawn(child, task_name=task)
+    told = await hands.use("subagents", acting=MAIN, action="cancel", taskIds=names)
+    assert told["cancelled"] == [f"run-{child}" for child in meant]
+
+
+@pytest.mark.parametrize("name", ["run-other", "agent:main:subagent:other", "dig", "run-turn", "last"])
+async def test_nothing_is_a_sessions_child_but_what_it_spawned(box, hands, name):
+    await box.spawn("other", "agent:main:second", task_name="dig")
+    await box.send("turn")
+    told = await hands.use("subagents", acting=MAIN, action="cancel", taskId=name)
+    assert (told["status"], told["error"]) == (
+        "error", f'"{name}" is no sub-agent of this session; action "list" shows them'
+    )  # fmt: skip
+    assert box.state("run-other") == "starting"
