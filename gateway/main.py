@@ -55,6 +55,8 @@ _log = logging.getLogger("gateway.main")
 BEAT_SECONDS = 1.0
 WEIGH_EVERY = 30
 """Beats between two looks at our own memory: the kernel walks every page for it."""
+RETURN_SECONDS = 0.2
+"""After another gateway: who was connected comes back first; a thread that imports has Python's lock 5 ms each time."""
 RESTART_EXPECTED_MS = 1000
 """When clients may look for the next gateway, at the latest; it takes a tenth of it."""
 STOP_SECONDS = 3.0
@@ -289,10 +291,10 @@ class Gateway:
 
     async def _open_outside(self, house: House, services: Services, conversations: trio.Nursery) -> None:
         """Late and in a thread: what it imports would keep the Unix doors waiting after a death."""
+        await trio.sleep(RETURN_SECONDS if self._taken.take.generation > 1 else 0)
         module = await trio.to_thread.run_sync(import_module, "gateway.outside")
-        door: Outside = module.Outside(self._taken, house, services, self._link, self._hub, lambda: self._policy)
-        self._outside = door
-        await door.serve(conversations)
+        self._outside = module.Outside(self._taken, house, services, self._link, self._hub, lambda: self._policy)
+        await self._outside.serve(conversations)
 
     def _farewell(self, services: Services) -> dict[str, Any]:
         """Where no stop of the whole system was announced (draining), another gateway takes over."""

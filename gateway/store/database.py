@@ -309,9 +309,8 @@ class Database:
             log.error("%s; new work is refused, reads go on", trouble.shape.message)
         elif trouble is None and before is not None:
             log.warning("the database takes writes again")
-        if (trouble is None) != (before is None):
-            for told in self.on_trouble:
-                told(trouble)
+        for told in self.on_trouble if (trouble is None) != (before is None) else ():
+            told(trouble)
 
     def _break(self, error: BaseException) -> None:
         self.fault = self.fault or error
