@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ PEERGATE = str(Path(sys.executable).with_name("peergate"))
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A temporary directory of its own, to see what stays in it."""
-    (tmp_path / "tmp").mkdir()
-    return {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+def environment() -> Iterator[dict[str, str]]:
+    """A temporary directory of its own, to see what stays in it; a short one, because it is to hold sockets."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as place:
+        yield {**os.environ, "TMPDIR": place}
 
 
 def demo(environment: dict[str, str], *words: str) -> tuple[int, Any, str]:
@@ -62,6 +64,15 @@ def test_every_kind_of_file_is_reported_and_every_hash_is_right(tmp_path: Path, 
     assert len({(worker["pid"], worker["start"]) for worker in told["workers"]}) == len(told["workers"]) >= 8
     assert told["latency"]["count"] == 6
     assert (told["mismatches"], told["missing"]) == ([], [])
+
+
+def test_a_long_path_of_temporary_files_is_no_obstacle(tmp_path: Path, environment: dict[str, str]):
+    long = tmp_path / ("x" * 100)
+    (tmp_path / "none").mkdir()
+    long.mkdir()
+    code, told, errors = demo({**environment, "TMPDIR": str(long)}, str(tmp_path / "none"))
+    assert code == 0, errors
+    assert told["files"] == []
 
 
 def test_an_empty_folder_is_said_to_be_one(tmp_path: Path, environment: dict[str, str]):

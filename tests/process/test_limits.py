@@ -72,7 +72,7 @@ LIMITS: dict[str, dict[str, int]] = {
     "pids": {"pids": 6},
     "files": {"openFiles": 100},
     "cpu": {"cpuSeconds": 1},
-    "wall": {"wallSeconds": 2},
+    "wall": {"wallSeconds": 6},
     "silent": {},
     "loud": {"outputBytes": 20_000},
     "wordy": {"outputBytes": 20_000},
@@ -90,7 +90,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         name: {"runtime": {"type": "python", "entry": f"limit_agents:{name}", "path": str(place)}, "limits": limits}
         for name, limits in LIMITS.items()
     }
-    with running({"agents": {"defaults": {"noProgressSeconds": 8}, "entries": entries}}) as started:
+    with running({"agents": {"defaults": {"noProgressSeconds": 16}, "entries": entries}}) as started:
         yield started
 
 
@@ -121,8 +121,8 @@ def wait(system: System, run_id: str) -> dict[str, Any]:
         ("pids", "failed", ["limits.pids: ", "6 allowed", "agents.entries.pids.limits.pids"]),
         ("files", "failed", ["Too many open files", "limits.openFiles: 100 are allowed"]),
         ("cpu", "failed", ["limits.cpuSeconds", "agents.entries.cpu.limits.cpuSeconds"]),
-        ("wall", "timed_out", ["longer than 2 s", "agents.entries.wall.limits.wallSeconds"]),
-        ("silent", "timed_out", ["no sign of progress for 8 s", "agents.defaults.noProgressSeconds"]),
+        ("wall", "timed_out", ["longer than 6 s", "agents.entries.wall.limits.wallSeconds"]),
+        ("silent", "timed_out", ["no sign of progress for 16 s", "agents.defaults.noProgressSeconds"]),
         ("loud", "failed", ["limits.outputBytes: ", "20000 allowed", "agents.entries.loud.limits.outputBytes"]),
         ("wordy", "failed", ["a reply of 30000 bytes, 20000 are allowed", "limits.outputBytes"]),
     ],

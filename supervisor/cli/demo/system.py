@@ -23,7 +23,9 @@ from supervisor.cli.errors import CliError, NotRunning, Usage
 from supervisor.cli.paths import AGENTS, OPERATOR
 from supervisor.cli.up import READY, supervisor_argv
 from supervisor.cli.wire import dial
+from supervisor.sockets import MAX_PATH_BYTES
 
+PREFIX = "peergate-demo-"
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 LAST_WORDS_BYTES = 4000
@@ -68,7 +70,7 @@ def open_system(concurrency: int, runtime: str | None, keep: bool) -> Iterator[S
     _check_free(runtime)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # like Ctrl-C: what was started is ended in order
-    directory = tempfile.mkdtemp(prefix="peergate-demo-")
+    directory = _make_directory(holds_sockets=runtime is None)
     try:
         os.chmod(directory, 0o711)
         with open(f"{directory}/peergate.json", "w", opener=_private, encoding="utf-8") as file:
@@ -83,6 +85,12 @@ def open_system(concurrency: int, runtime: str | None, keep: bool) -> Iterator[S
     finally:
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _make_directory(*, holds_sockets: bool) -> str:
+    """A directory below TMPDIR, or below /tmp where the paths of sockets would be too long for clients."""
+    longest = len(os.fsencode(f"{tempfile.gettempdir()}/{PREFIX}12345678/run/{OPERATOR}"))
+    return tempfile.mkdtemp(prefix=PREFIX, dir="/tmp" if holds_sockets and longest > MAX_PATH_BYTES else None)
 
 
 def _private(path: str, flags: int) -> int:
