@@ -13,6 +13,7 @@ from gateway.auth.secrets import Shown
 from gateway.protocol.calls.system import ClientInfo, Connect, ConnectAuth, DeviceProof
 from gateway.protocol.devices import Device, DeviceToken, SetupCode
 from supervisor.messages import Held
+from tests.support.altered import altered
 
 ME = Proven("d" * 64, "key")
 READ, WRITE, ADMIN = "operator.read", "operator.write", "operator.admin"
@@ -40,7 +41,7 @@ def saying(**changes: Any) -> Connect:
 
 
 def here(uid: int, **changes: Any) -> Picture:
-    held = replace(OUTSIDE, uid=uid)
+    held = altered(OUTSIDE, uid=uid)
     return replace(BASE, first=held, held=held, address="127.0.0.1", **changes)
 
 

@@ -12,6 +12,7 @@ from gateway.auth.principal import Kind, NeedsTicket, Principal, Refused
 from gateway.protocol import scopes
 from gateway.protocol.errors import CloseReason
 from supervisor.messages import Identity
+from tests.support.altered import altered
 
 OWNER, CONFIGURED, MEMBER_UID, SOMEBODY, AGENT_UID, MAPPED = 1000, 1001, 1002, 1003, 70_001, 1004
 GROUP = 500
@@ -28,7 +29,7 @@ NOBODY_OF_OURS = Identity(1, "none")
 
 def ours(kind: str, **more: object) -> Identity:
     made = Identity(1, kind, spawn="s1", agent="main", session="agent:main:main")
-    return replace(made, **more)  # type: ignore[arg-type]
+    return altered(made, **more)
 
 
 PEERS: dict[str, tuple[PeerFacts, Identity]] = {

@@ -18,6 +18,7 @@ from gateway.protocol.devices import Device, DeviceToken, SetupCode
 from gateway.protocol.scopes import KNOWN_SCOPES, uncovered
 from supervisor.messages import Held
 from tests.gateway.auth.pictures import BASE, CLIENT, ME, UI
+from tests.support.altered import altered
 
 kinds = st.sampled_from(["remote", "outside", "ours", "unknown", "new"])
 helds = st.builds(Held, st.just(1), kinds, uid=st.sampled_from([-1, 0, 1000]), cookie=st.sampled_from(["", "c", "d"]))
@@ -69,7 +70,7 @@ outside_pictures = st.one_of(
 
 @given(pictures, st.sampled_from(["ours", "unknown"]), st.booleans())
 def test_no_credential_outranks_descent(picture: Picture, kind: str, early: bool):
-    held = replace(picture.held, kind=kind)
+    held = altered(picture.held, kind=kind)
     verdict = decide(replace(picture, first=held) if early else replace(picture, held=held))
     assert isinstance(verdict, Refused)
     assert verdict.failed == ()

@@ -34,6 +34,7 @@ from tests.gateway.auth.pictures import (
     here,
     saying,
 )
+from tests.support.altered import altered
 
 INVALID, UNAVAILABLE, NOT_PAIRED = "INVALID_REQUEST", "UNAVAILABLE", "NOT_PAIRED"
 # picture, rule, error code, details.code, kinds of secret counted as guessed
@@ -50,7 +51,7 @@ REFUSED: dict[str, tuple[Picture, str, str, str | None, tuple[str, ...]]] = {
         replace(BASE, first=Held(1, "new"), held=Held(1, "new")), "holder-unknown", UNAVAILABLE, None, (),
     ),
     "another socket than at the accept": (
-        replace(here(0), held=replace(OUTSIDE, cookie="d")), "holder-changed", UNAVAILABLE, None, (),
+        replace(here(0), held=altered(OUTSIDE, cookie="d")), "holder-changed", UNAVAILABLE, None, (),
     ),
     "from here, then from afar": (replace(BASE, first=OUTSIDE), "holder-changed", UNAVAILABLE, None, ()),
     "older than we speak": (
