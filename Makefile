@@ -31,8 +31,8 @@ check: build ## lint, format, types, import contracts
 test: check ## check, then every test
 	@$(LIMIT) $(PY) -m pytest --numprocesses=2 --dist=loadfile --durations=10 --durations-min=1 $(PYTEST_ARGS)
 
-bench: build ## measure the budgets and print them as a table
-	@$(PY) -m tests.bench
+bench: build ## measure the budgets and print them as a table (ONLY=rpc, … for some of them)
+	@$(PY) -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 faults: build ## kill, stop, cut and fill at random while agents work; say what was lost (SEED=… FAULTS=n)
 	@$(PY) -m tests.faults --seed "$(SEED)" --faults $(FAULTS)
