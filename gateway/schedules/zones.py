@@ -5,6 +5,7 @@ there are none (PEP 615)."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zoneinfo
 from datetime import UTC, tzinfo
@@ -14,6 +15,8 @@ from zoneinfo import ZoneInfo
 from gateway.schedules.schedule import BadSchedule
 
 LOCAL = Path("/etc/localtime")
+NAMED = Path("/etc/timezone")
+"""Debian's second word on it, for hosts whose /etc/localtime is a copy: that says the rules, and not their name."""
 
 
 class Zones:
@@ -53,6 +56,9 @@ def host_zone() -> str:
     named = os.environ.get("TZ", "").removeprefix(":")
     if not named and LOCAL.is_symlink():
         named = str(LOCAL.readlink()).partition("zoneinfo/")[2]
+    elif not named and LOCAL.exists():
+        with contextlib.suppress(OSError):
+            named = NAMED.read_text(errors="replace")[:256].strip()
     try:
         _read(named or "UTC")
     except BadSchedule:

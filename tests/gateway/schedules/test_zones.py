@@ -80,6 +80,13 @@ def test_the_hosts_zone_is_the_environments_then_the_systems_then_utc(monkeypatc
     assert host_zone() == "UTC"
     monkeypatch.delenv("TZ")
     monkeypatch.setattr("gateway.schedules.zones.LOCAL", tmp_path / "localtime")
+    monkeypatch.setattr("gateway.schedules.zones.NAMED", tmp_path / "timezone")
     assert host_zone() == "UTC"
     (tmp_path / "localtime").symlink_to("/usr/share/zoneinfo/Europe/Berlin")
     assert host_zone() == "Europe/Berlin"
+    (tmp_path / "localtime").unlink()
+    (tmp_path / "localtime").write_bytes(b"a copy")
+    assert host_zone() == "UTC"
+    for written, zone in (("Asia/Tokyo\n", "Asia/Tokyo"), ("../../etc/passwd", "UTC"), ("", "UTC")):
+        (tmp_path / "timezone").write_text(written)
+        assert host_zone() == zone
