@@ -78,6 +78,7 @@ class Cron:
         """The disk refuses to store from now on, or stores again: then what it did not take is done anew."""
         if trouble is None:
             self._scheduler.look_anew()
+            self._scheduler.called.set()
             self._reloaded.set()
 
     async def _follow_configuration(self) -> None:

@@ -2,7 +2,8 @@
 
 Owns the patience: how often and how far apart, and how many at once. A host that does not answer has few of them, so
 that calls to others do not wait for it. A call is written before it is made and forgotten after, so one that was
-under way when the gateway died is made again, with the same Idempotency-Key."""
+under way when the gateway died is made again, with the same Idempotency-Key; none is made while the disk notes
+nothing, or it would be made again every second."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from gateway.protocol.errors import Refusal
 from gateway.services.cron import steps
 from gateway.services.cron.scheduler import Scheduler
+from gateway.services.cron.teller import FAULTS
 from gateway.services.cron.webhook import Fate, Post, Reach, post
 from gateway.services.engine import Engine
 from gateway.store import cron
@@ -61,8 +63,8 @@ class Courier:
                     await self._scheduler.called.wait()
 
     def _next(self, now: int) -> CallRow | None:
-        """The next call to be made, if there is room for one."""
-        if len(self._under_way) >= AT_ONCE:
+        """The next call to be made, if there is room for one and what becomes of it can be noted."""
+        if len(self._under_way) >= AT_ONCE or self._database.trouble is not None:
             return None
         full = [origin for origin, count in Counter(self._under_way.values()).items() if count >= AT_ONCE_PER_HOST]
         return self._database.read(lambda db: cron.due_call(db, now, [*self._under_way], full))
@@ -95,7 +97,11 @@ class Courier:
         if not fate.ok:
             log.warning("a call was given up", extra={"job": call.job, "reason": fate.error})
         error, settings = None if fate.ok else fate.error, self._engine.settings
-        await self._database.write(
-            lambda db: steps.note_call(db, call, error, settings, now),
-            then=lambda done: self._scheduler.follow(done) if done is not None else None,
-        )
+        try:
+            await self._database.write(
+                lambda db: steps.note_call(db, call, error, settings, now),
+                then=lambda done: self._scheduler.follow(done) if done is not None else None,
+            )
+        except FAULTS as fault:  # to make it again would not mend that
+            self._scheduler.teller.broken(call.job, fault)
+            await self._database.write(lambda db: cron.drop_call(db, call.id))

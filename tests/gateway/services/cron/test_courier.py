@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,12 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import pytest
 import trio
 
 from gateway.protocol.cron import Owner
 from gateway.services.cron.courier import AT_ONCE_PER_HOST
 from gateway.services.cron.deliveries import MAX_CALLS_WAITING_OF_A_JOB, MAX_WORDS_WAITING
-from gateway.store import cron
+from gateway.store import cron, writer
 from tests.support.jobs import JobBox, open_jobs
 
 TREE = {"cron": {"webhookToken": "t0ken", "webhookSsrfPolicy": {"allowPrivateNetwork": True}}}
@@ -141,3 +143,35 @@ async def test_the_operators_token_goes_with_calls_of_jobs_an_operator_has_made(
         for path in ("/operators", "/agents"):
             await until_heard(receivers, path)
         assert receivers.signed == {"/operators"}
+
+
+async def test_a_disk_that_notes_nothing_has_no_call_made_again_and_again(
+    tmp_path, mock_clock, monkeypatch: pytest.MonkeyPatch
+):
+    full, drop_call = [False], cron.drop_call
+
+    def drop(db: sqlite3.Connection, call: str) -> None:
+        if full[0]:
+            trouble = sqlite3.OperationalError("database or disk is full")
+            trouble.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise trouble
+        drop_call(db, call)
+
+    monkeypatch.setattr(cron, "drop_call", drop)
+    monkeypatch.setattr(writer, "told_by_the_system", lambda directory: ("full", "full") if full[0] else None)
+    async with calling(tmp_path) as (box, receivers):
+        job = await box.add(**EVENT, delivery={"mode": "webhook", "to": f"{await receivers.open()}/x"})
+        full[0] = True
+        await box.cron.run(job["id"])
+        await until_heard(receivers, "/x")
+        for _ in range(10):
+            mock_clock.jump(2)
+            for _ in range(100):  # the other end is a real socket, and the disk a real thread
+                await trio.to_thread.run_sync(lambda: None)
+        assert receivers.heard["/x"] == 1
+        full[0] = False
+        for _ in range(200):
+            if not waiting(box):
+                break
+            await box.calm()
+        assert (receivers.heard["/x"], waiting(box)) == (2, 0)

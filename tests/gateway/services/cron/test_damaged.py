@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from gateway.store import cron
 from tests.support.jobs import open_jobs
 
 
@@ -49,3 +50,33 @@ async def test_a_damaged_job_keeps_neither_the_others_nor_its_last_run_from_an_e
             workers.cancel_scope.cancel()
         assert {entry.job_id: entry.status for entry in await box.log()} == {job["id"]: "ok", other["id"]: "ok"}
         assert [one["name"] for one in await box.jobs()] == ["other"]
+
+
+async def test_a_call_whose_run_is_damaged_is_made_once_and_ends_no_gateway(tmp_path, mock_clock):
+    heard: list[bytes] = []
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            heard.append(bytes(await stream.receive_some()))
+            await damage()
+            await stream.send_all(b"HTTP/1.1 204 x\r\nContent-Length: 0\r\n\r\n")
+
+    async def damage() -> None:
+        await box.services.database.write(lambda db: db.execute("UPDATE cron_runs SET entry = '{'").rowcount)
+
+    tree = {"cron": {"webhookSsrfPolicy": {"allowPrivateNetwork": True}}}
+    async with open_jobs(tmp_path, tree=tree) as box, trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, answer, [listener])
+        to = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+        await nursery.start(box.answer_all)
+        job = await box.add(schedule={"kind": "every", "everyMs": 86_400_000}, delivery={"mode": "webhook", "to": to})
+        await box.cron.run(job["id"])
+        for _ in range(2000):  # the other end is a real socket
+            if heard and not box.services.database.read(cron.count_calls):
+                break
+            await trio.to_thread.run_sync(lambda: None)
+        await box.pass_time(300)
+        assert len([one for one in heard if b"asked:" in one]) == 1
+        assert "CRON_JOB_BROKEN" in [one["code"] for one in box.listener.of("notice")]
+        nursery.cancel_scope.cancel()
