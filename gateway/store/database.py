@@ -309,7 +309,7 @@ class Database:
             log.error("%s; new work is refused, reads go on", trouble.shape.message)
         elif trouble is None and before is not None:
             log.warning("the database takes writes again")
-        for told in self.on_trouble if (trouble is None) != (before is None) else ():
+        for told in self.on_trouble if (trouble is None) != (before is None) and not self.closing else ():
             told(trouble)
 
     def _break(self, error: BaseException) -> None:

@@ -112,6 +112,21 @@ async def test_closing_finishes_what_was_posted(tmp_path):
     assert not (tmp_path / "x.db-wal").exists()
 
 
+async def test_a_disk_that_recovers_as_the_database_is_closed_is_told_to_nobody(tmp_path):
+    told: list[Refusal | None] = []
+    async with open_database(tmp_path / "x.db") as database:
+        await database.write(lambda db: db.execute("CREATE TABLE notes (n INTEGER PRIMARY KEY, text TEXT) STRICT"))
+        await database.write(lambda db: db.execute("PRAGMA max_page_count = 60"))
+        database.on_trouble += (told.append,)
+        with pytest.raises(Refusal):
+            await database.write(add("x" * 1_000_000))
+        assert len(told) == 1
+        database.post(add("small"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert database.trouble is None
+    assert len(told) == 1
+
+
 async def test_a_full_disk_is_told_in_words_and_stores_nothing_of_the_batch(database):
     await database.write(lambda db: db.execute("PRAGMA max_page_count = 60"))
     with pytest.raises(Refusal) as refused:
