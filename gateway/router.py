@@ -164,11 +164,11 @@ class Router:
         _reserve(peer, call.id)
         try:
             given = entry.handler(call)
+            if isinstance(given, Later):
+                return given.begin(lambda outcome: self._tell(entry, call, outcome))
         except Exception as error:
             return self._tell(entry, call, error)
-        if isinstance(given, Later):
-            given.begin(lambda outcome: self._tell(entry, call, outcome))
-        elif isinstance(given, Awaitable):
+        if isinstance(given, Awaitable):
             peer.start(lambda: self._run(entry, call, given), patient=True)
         else:
             self._tell(entry, call, given)

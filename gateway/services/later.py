@@ -13,8 +13,9 @@ Tell = Callable[[Any], None]
 
 
 class Later(msgspec.Struct, frozen=True):
-    """Something that is still to be begun, once. `begin(tell)` neither waits nor raises; `tell` is called once, in the
-    event loop, with the answer or with the exception to be raised. A task can simply await it."""
+    """Something that is still to be begun, once. `begin(tell)` does not wait; `tell` is called once, in the event loop,
+    with the answer or with the exception to be raised, and never if `begin` itself raises. A task can simply await
+    it."""
 
     begin: Callable[[Tell], None]
 

@@ -45,6 +45,16 @@ async def test_what_comes_later_may_be_a_refusal_or_break(caplog):
     assert peer.in_flight == set()
 
 
+def test_what_cannot_even_be_begun_leaves_no_call_in_flight(caplog):
+    def begin(tell: Tell) -> None:
+        raise ValueError("nothing can be read")
+
+    peer, router = Listener(operator()), make_router(agent__wait=lambda call: Later(begin))
+    router.dispatch(peer, request("agent.wait", {"runId": "r"}))
+    assert peer.error.message.startswith("internal error")
+    assert peer.in_flight == set()
+
+
 def test_a_call_that_waits_begins_nothing_under_an_id_that_is_in_flight():
     begun: list[Tell] = []
     calls: list[Call] = []
