@@ -231,13 +231,14 @@ def put_call(db: sqlite3.Connection, row: CallRow) -> None:
 
 
 def due_call(
-    db: sqlite3.Connection, until: int, but: Collection[str], origins: Collection[str]
+    db: sqlite3.Connection, until: int, latest: int, but: Collection[str], origins: Collection[str]
 ) -> CallRow | None:  # fmt: skip
-    """The call that is due longest, but for these, and for those that go to one of these origins (`CallRow.origin`)."""
+    """The call that is due longest, but for these, and for those that go to one of these origins (`CallRow.origin`).
+    One that is due after `latest` was written by a clock that was put back since, and is due now."""
     marks, others = (", ".join("?" * len(one)) for one in (but, origins))
-    sql = f"""SELECT {_CALL} FROM cron_calls WHERE due_at <= ? AND id NOT IN ({marks})
+    sql = f"""SELECT {_CALL} FROM cron_calls WHERE (due_at <= ? OR due_at > ?) AND id NOT IN ({marks})
         AND {_ORIGIN} NOT IN ({others}) ORDER BY due_at LIMIT 1"""
-    row = db.execute(sql, (until, *but, *origins)).fetchone()
+    row = db.execute(sql, (until, latest, *but, *origins)).fetchone()
     return CallRow(*row) if row else None
 
 

@@ -26,7 +26,8 @@ from gateway.store.cron import CallRow
 log = logging.getLogger("gateway.cron")
 
 PAUSES_MS = (10_000, 60_000, 300_000)
-"""Between one attempt and the next; after the last one a call is given up."""
+"""Between one attempt and the next, a fifth more or less; after the last one a call is given up."""
+LATEST_MS = PAUSES_MS[-1] * 6 // 5
 AT_ONCE, AT_ONCE_PER_HOST = 16, 2
 MAX_SLEEP_SECONDS = 60.0
 AGAIN_SECONDS = 1.0
@@ -67,7 +68,7 @@ class Courier:
         if len(self._under_way) >= AT_ONCE or self._database.trouble is not None:
             return None
         full = [origin for origin, count in Counter(self._under_way.values()).items() if count >= AT_ONCE_PER_HOST]
-        return self._database.read(lambda db: cron.due_call(db, now, [*self._under_way], full))
+        return self._database.read(lambda db: cron.due_call(db, now, now + LATEST_MS, [*self._under_way], full))
 
     async def _make(self, call: CallRow) -> None:
         try:

@@ -75,11 +75,11 @@ def test_words_wait_for_one_run_and_are_told_again_to_that_one_alone(db):
 
 def test_calls_come_in_the_order_they_are_due(db):
     assert cron.next_call(db, 0) is None
-    assert cron.due_call(db, 99, [], []) is None
+    assert cron.due_call(db, 99, 999, [], []) is None
     for number, due in ((1, 30), (2, 10), (3, 20)):
         cron.put_call(db, CallRow(f"c{number}", "j", None, "http://x", "{}", 0, due))
     assert [cron.next_call(db, after) for after in (0, 10, 30)] == [10, 20, None]
-    assert [call.id if (call := cron.due_call(db, until, [], [])) else None for until in (9, 10, 99)] == [
+    assert [call.id if (call := cron.due_call(db, until, 999, [], [])) else None for until in (9, 10, 99)] == [
         None,
         "c2",
         "c2",
@@ -94,7 +94,7 @@ def test_a_call_is_found_beside_those_that_are_made_and_those_to_a_host_that_has
         cron.put_call(db, CallRow(f"c{number}", "j", None, url, "{}", 0, number))
     found: list[str] = []
     origins: list[str] = []
-    while (call := cron.due_call(db, 99, ["c3"], origins)) is not None:
+    while (call := cron.due_call(db, 99, 999, ["c3"], origins)) is not None:
         found.append(call.id)
         origins.append(call.origin)
     assert (found, origins) == (["c0", "c1", "c2"], ["http://x", "https://x", "http://x:80"])

@@ -175,3 +175,22 @@ async def test_a_disk_that_notes_nothing_has_no_call_made_again_and_again(
                 break
             await box.calm()
         assert (receivers.heard["/x"], waiting(box)) == (2, 0)
+
+
+async def test_a_call_that_is_to_be_made_again_is_not_forgotten_when_the_clock_is_put_back(tmp_path, mock_clock):
+    async with calling(tmp_path) as (box, receivers):
+        receivers.busy["/x"] = 1
+        told = {"mode": "webhook", "to": f"{await receivers.open()}/x"}
+        job = await box.add(**EVENT, schedule={"kind": "every", "everyMs": 30 * 86_400_000}, delivery=told)
+        await box.cron.run(job["id"])
+        await until_heard(receivers, "/x")
+        for _ in range(2000):  # the other end is a real socket
+            if box.services.database.read(lambda db: cron.next_call(db, box.now)) is not None:
+                break
+            await trio.to_thread.run_sync(lambda: None)
+        box.clock.step(-86_400)
+        for _ in range(200):
+            if not waiting(box):
+                break
+            await box.pass_time(1)
+        assert (receivers.heard["/x"], waiting(box)) == (2, 0)
