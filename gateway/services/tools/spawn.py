@@ -115,6 +115,7 @@ def _message(
             max_children=facts.max_children,
         ),
         record=call.record(result),
+        digest=call.digest,
         key=call.key,
     )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import trio
+
+from gateway.protocol.errors import Refusal
 
 
 @pytest.mark.parametrize("seconds", [-1, 2_592_001, 2**63 - 1])
@@ -31,3 +34,20 @@ async def test_what_the_runtime_cannot_do_is_said_in_the_answer(hands):
     assert "no model" in result["note"]
     plain = await hands.use("sessions_spawn", task="x")
     assert not {"modelApplied", "ignored"} & plain.keys()
+
+
+async def test_a_key_used_at_once_for_two_different_children_makes_one_and_refuses_the_other(box, hands):
+    outcomes: list[str] = []
+
+    async def spawn(label: str) -> None:
+        try:
+            outcomes.append((await hands.use("sessions_spawn", key="k", task="x", label=label))["status"])
+        except Refusal as refusal:
+            outcomes.append(refusal.shape.message)
+
+    async with trio.open_nursery() as nursery:
+        for label in ("one", "two"):
+            nursery.start_soon(spawn, label)
+    accepted, refused = sorted(outcomes)
+    assert (accepted, refused) == ("accepted", 'the idempotency key "k" was used for another message; use a new one')
+    assert len(box.services.runs.children("agent:main:main")) == 1
