@@ -4,7 +4,8 @@ The wall clock is the test's: it follows Trio's, and is put forward and back at 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +121,19 @@ def wish(**fields: Any) -> Wish:
     }
     usual["payload"] = {"kind": "agentTurn", "message": "do it"}
     return msgspec.convert({**usual, **fields}, Wish)
+
+
+def on_full_disk(full: list[bool], write: Callable[..., None]) -> Callable[..., None]:
+    """`write`, which the disk does not take as long as `full` holds True."""
+
+    def written(*values: Any) -> None:
+        if full[0]:
+            trouble = sqlite3.OperationalError("database or disk is full")
+            trouble.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise trouble
+        write(*values)
+
+    return written
 
 
 @asynccontextmanager

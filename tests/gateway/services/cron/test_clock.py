@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import threading
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +16,7 @@ from gateway.protocol.cron import Every
 from gateway.schedules.schedule import slots, timetable_of
 from gateway.services.cron.misfire import MAX_COUNTED
 from gateway.store import cron as rows
-from tests.support.jobs import BEGIN_MS, Clock, JobBox, open_jobs
+from tests.support.jobs import BEGIN_MS, Clock, JobBox, on_full_disk, open_jobs
 
 DAY = 86_400.0
 EVENT = {"kind": "systemEvent", "text": "x"}
@@ -108,16 +107,8 @@ async def test_a_job_that_is_changed_while_the_clock_is_put_back_is_looked_up_an
 async def test_a_step_back_while_the_disk_is_full_silences_nobody(
     tmp_path, mock_clock, monkeypatch: pytest.MonkeyPatch
 ):
-    full, put_job = [False], rows.put_job
-
-    def put(db: sqlite3.Connection, row: Any) -> None:
-        if full[0]:
-            trouble = sqlite3.OperationalError("database or disk is full")
-            trouble.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise trouble
-        put_job(db, row)
-
-    monkeypatch.setattr(rows, "put_job", put)
+    full = [False]
+    monkeypatch.setattr(rows, "put_job", on_full_disk(full, rows.put_job))
     async with open_jobs(tmp_path) as box:
         job = await box.add(**QUIET, schedule={"kind": "every", "everyMs": 3_600_000})
         await box.pass_time(3700)

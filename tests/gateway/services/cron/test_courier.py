@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from gateway.protocol.cron import Owner
 from gateway.services.cron.courier import AT_ONCE_PER_HOST
 from gateway.services.cron.deliveries import MAX_CALLS_WAITING_OF_A_JOB, MAX_WORDS_WAITING
 from gateway.store import cron, writer
-from tests.support.jobs import JobBox, open_jobs
+from tests.support.jobs import JobBox, on_full_disk, open_jobs
 
 TREE = {"cron": {"webhookToken": "t0ken", "webhookSsrfPolicy": {"allowPrivateNetwork": True}}}
 EVENT: dict[str, Any] = {
@@ -148,16 +147,8 @@ async def test_the_operators_token_goes_with_calls_of_jobs_an_operator_has_made(
 async def test_a_disk_that_notes_nothing_has_no_call_made_again_and_again(
     tmp_path, mock_clock, monkeypatch: pytest.MonkeyPatch
 ):
-    full, drop_call = [False], cron.drop_call
-
-    def drop(db: sqlite3.Connection, call: str) -> None:
-        if full[0]:
-            trouble = sqlite3.OperationalError("database or disk is full")
-            trouble.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise trouble
-        drop_call(db, call)
-
-    monkeypatch.setattr(cron, "drop_call", drop)
+    full = [False]
+    monkeypatch.setattr(cron, "drop_call", on_full_disk(full, cron.drop_call))
     monkeypatch.setattr(writer, "told_by_the_system", lambda directory: ("full", "full") if full[0] else None)
     async with calling(tmp_path) as (box, receivers):
         job = await box.add(**EVENT, delivery={"mode": "webhook", "to": f"{await receivers.open()}/x"})

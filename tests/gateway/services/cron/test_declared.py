@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import trio
 
 from gateway.protocol.cron import Owner
 from gateway.store import cron as rows
-from tests.support.jobs import BEGIN_MS, JobBox, open_jobs
+from tests.support.jobs import BEGIN_MS, JobBox, on_full_disk, open_jobs
 
 SPEC: dict[str, Any] = {
     "schedule": {"kind": "every", "everyMs": 60_000}, "payload": {"kind": "agentTurn", "message": "x"}
@@ -91,15 +90,7 @@ async def test_a_job_of_the_configuration_that_runs_once_is_over_when_it_ran(tmp
 
 async def test_jobs_the_disk_did_not_take_are_made_when_it_does(tmp_path, mock_clock, monkeypatch: pytest.MonkeyPatch):
     full = [True]
-
-    def put(db: sqlite3.Connection, row: Any, real: Any = rows.put_job) -> None:
-        if full[0]:
-            trouble = sqlite3.OperationalError("database or disk is full")
-            trouble.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise trouble
-        real(db, row)
-
-    monkeypatch.setattr(rows, "put_job", put)
+    monkeypatch.setattr(rows, "put_job", on_full_disk(full, rows.put_job))
     async with open_jobs(tmp_path, tree=declaring(tidy=SPEC)) as box:
         assert await box.jobs() == []
         full[0] = False
