@@ -63,10 +63,15 @@ def deliver(
     return entry, changes
 
 
-def arrived(job: Job, entry: RunEntry, error: str | None) -> RunEntry:
-    """The line of the log once a delivery is over; `error` says why it failed."""
+def with_fate(entry: RunEntry, error: str | None) -> RunEntry:
+    """The line of the log with what became of a delivery."""
     status = "delivered" if error is None else "not-delivered"
-    entry = replace(entry, delivered=error is None, delivery_status=status, delivery_error=error)
+    return replace(entry, delivered=error is None, delivery_status=status, delivery_error=error)
+
+
+def arrived(job: Job, entry: RunEntry, error: str | None) -> RunEntry:
+    """The line of the log once a delivery is over, which may have failed the run; `error` says why it failed."""
+    entry = with_fate(entry, error)
     if error is None or entry.status != "ok" or (job.delivery is not None and job.delivery.best_effort):
         return entry
     why = f"not delivered: {error}"

@@ -20,7 +20,7 @@ from gateway.schedules.job import offset_of
 from gateway.services.admission import accept_all
 from gateway.services.changes import Change
 from gateway.services.cron.book import Kept, kept_of, row_of, told
-from gateway.services.cron.deliveries import MAX_WORDS_WAITING, arrived, deliver, tell_failure, tell_owner
+from gateway.services.cron.deliveries import MAX_WORDS_WAITING, arrived, deliver, tell_failure, tell_owner, with_fate
 from gateway.services.cron.message import (
     Occasion,
     alerts_of,
@@ -302,8 +302,7 @@ def note_call(db: sqlite3.Connection, call: CallRow, error: str | None, settings
         return None
     entry, found = msgspec.json.decode(row.entry, type=RunEntry), _job(db, row.job)
     if found is None:
-        status = "delivered" if error is None else "not-delivered"
-        entry = replace(entry, delivered=error is None, delivery_status=status, delivery_error=error)
+        entry = with_fate(entry, error)
         cron.put_run(db, _row(entry, row.ended_at))
         return Done(gone=row.job, entry=entry)
     kept, version = found

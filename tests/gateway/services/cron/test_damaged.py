@@ -5,7 +5,14 @@ from __future__ import annotations
 import trio
 
 from gateway.store import cron
-from tests.support.jobs import open_jobs
+from tests.support.jobs import JobBox, open_jobs
+
+
+async def answer_for_a_second(box: JobBox) -> None:
+    async with trio.open_nursery() as workers:
+        await workers.start(box.answer_all)
+        await box.pass_time(1)
+        workers.cancel_scope.cancel()
 
 
 async def test_an_alert_to_what_is_no_session_stops_nothing(tmp_path, mock_clock):
@@ -29,10 +36,7 @@ async def test_a_run_whose_line_of_the_log_is_damaged_stops_nobody_else(tmp_path
         await box.pass_time(61)
         sql = "UPDATE cron_runs SET entry = '{' WHERE job = ?"
         await box.services.database.write(lambda db: db.execute(sql, (job["id"],)).rowcount)
-        async with trio.open_nursery() as workers:
-            await workers.start(box.answer_all)
-            await box.pass_time(1)
-            workers.cancel_scope.cancel()
+        await answer_for_a_second(box)
         assert [entry.status for entry in await box.log(other["id"])] == ["ok"]
         assert "CRON_JOB_BROKEN" in [one["code"] for one in box.listener.of("notice")]
 
@@ -44,10 +48,7 @@ async def test_a_damaged_job_keeps_neither_the_others_nor_its_last_run_from_an_e
         sql = "UPDATE cron_jobs SET record = '{' WHERE id = ?"
         await box.services.database.write(lambda db: db.execute(sql, (job["id"],)).rowcount)
     async with open_jobs(tmp_path, generation=2) as box:
-        async with trio.open_nursery() as workers:
-            await workers.start(box.answer_all)
-            await box.pass_time(1)
-            workers.cancel_scope.cancel()
+        await answer_for_a_second(box)
         assert {entry.job_id: entry.status for entry in await box.log()} == {job["id"]: "ok", other["id"]: "ok"}
         assert [one["name"] for one in await box.jobs()] == ["other"]
 
