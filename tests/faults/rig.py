@@ -24,7 +24,7 @@ from typing import Any
 
 from supervisor.marks import STATE_VARIABLE, state_mark
 from tests.faults.table import Table
-from tests.support.system import System, _ready
+from tests.support.system import System
 
 START_SECONDS = 60.0
 DISK_BYTES = 64 * 1024 * 1024
@@ -85,14 +85,9 @@ class Rig(System):
             )  # fmt: skip
         os.close(writer)
         self.starts += 1
-        try:
-            if not _ready(reader, START_SECONDS):
-                if self.process.poll() is not None and self.process.returncode < 0:
-                    return self  # killed as it started: whoever did that starts it again
-                raise AssertionError(f"not ready (exit {self.process.poll()}):\n{self.log()}")
-        finally:
-            os.close(reader)
-        return self
+        if not self.says_ready(reader, START_SECONDS) and (self.process.returncode or 0) >= 0:
+            raise AssertionError(f"not ready (exit {self.process.returncode}):\n{self.log()}")
+        return self  # or killed as it started: whoever did that starts it again
 
     def stop(self, sig: int = signal.SIGTERM) -> int:
         """End it and return its exit code; stopped processes are continued first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +146,21 @@ class System:
                 command, pass_fds=[writer], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment
             )
         os.close(writer)
-        try:
-            if not _ready(reader, START_SECONDS):
-                raise AssertionError(f"not ready (exit {self.process.poll()}):\n{self.log()}")
-        finally:
-            os.close(reader)
+        if not self.says_ready(reader):
+            raise AssertionError(f"not ready (exit {self.process.returncode}):\n{self.log()}")
         return self
+
+    def says_ready(self, reader: int, seconds: float = START_SECONDS) -> bool:
+        """Whether it said so on this descriptor in time, which is closed; if not, its exit code is known where it
+        ended: the kernel closes a process's descriptors a moment before it can be waited for."""
+        assert self.process is not None
+        with os.fdopen(reader, "rb", buffering=0) as pipe:
+            told = bool(select.select([pipe], [], [], seconds)[0])
+            if told and pipe.read(64).startswith(b"ready"):
+                return True
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS if told else 0)
+        return False
 
     def wire(self, **options: Any) -> Wire:
         """A connection to the operator door."""
@@ -234,16 +244,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def _ready(reader: int, seconds: float) -> bool:
-    os.set_blocking(reader, False)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            data = os.read(reader, 64)
-        except BlockingIOError:
-            time.sleep(0.005)
-            continue
-        return data.startswith(b"ready")
-    return False
