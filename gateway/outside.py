@@ -29,7 +29,7 @@ from gateway.greet.policy import OuterPolicy, generated_token, lasts, needs_toke
 from gateway.house import House
 from gateway.link import websocket
 from gateway.link.base import LinkLost
-from gateway.link.early import Early
+from gateway.link.bounds import Early
 from gateway.listen.certificate import BadCertificate, addresses_of, names_of
 from gateway.listen.http import HEAD_SECONDS, Front, Rules, Standing, say_not_tls
 from gateway.listen.tcp import Crowd, TcpDoor, Visit, plain

@@ -47,7 +47,7 @@ PURE_MODULES = (
     "gateway.services.cron.misfire",
     "gateway.services.cron.outcome",
     "gateway.services.cron.overlap",
-    "gateway.link.early",
+    "gateway.link.bounds",
     "gateway.auth.decide",
     "gateway.services.pairing.rules",
     "gateway.services.pairing.changes",

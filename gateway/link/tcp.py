@@ -14,9 +14,10 @@ import ssl
 import trio
 
 from gateway.link.base import LinkLost, SlowConsumer
-from gateway.link.early import Early
+from gateway.link.bounds import Early, Frames
 from gateway.link.queued import unacknowledged
 from gateway.link.records import read_records, words
+from gateway.protocol.limits import MAX_FRAMES_PER_WAKEUP
 
 READ_BYTES = 64 * 1024
 MAX_CORKED_BYTES = 64 * 1024
@@ -31,8 +32,8 @@ class NotTls(trio.BrokenResourceError):
 
 class Tcp(trio.abc.Stream):
     """One end of a TCP connection. `max_buffered` bounds what may wait to be sent, `early`, unless None, what may still
-    arrive before the peer is let in. Reading raises trio.BrokenResourceError when the connection breaks, as Trio's
-    streams do; writing raises SlowConsumer and LinkLost, as our links do."""
+    arrive before the peer is let in; with `frames` few are read at once. Reading raises trio.BrokenResourceError when
+    the connection breaks, as Trio's streams do; writing raises SlowConsumer and LinkLost, as our links do."""
 
     def __init__(
         self,
@@ -46,11 +47,13 @@ class Tcp(trio.abc.Stream):
         sock.setblocking(False)
         self.max_buffered = MAX_BUFFERED_BYTES
         self.early = early
+        self.frames: Frames | None = None
         self.overrun = False
         self.came = self.written = 0  # bytes, ever
         self._sock = sock
         self._nursery: trio.Nursery | None = None
         self._replay = b""
+        self._left = b""  # whole frames and what follows them, of the last read
         self._outbox = bytearray()
         self._flushing = False
         self._turn = trio.Lock()
@@ -113,27 +116,31 @@ class Tcp(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, b"" at the end. Raises trio.BrokenResourceError, trio.ClosedResourceError."""
         size = READ_BYTES if max_bytes is None else max_bytes
-        if self._gathers:
-            self._hand_out()
+        try:
+            if self._gathers:
+                self.uncork()
+        except LinkLost as error:
+            raise trio.BrokenResourceError(str(error)) from error
         if self._replay:
             await trio.lowlevel.checkpoint_if_cancelled()
             data, self._replay = self._replay[:size], self._replay[size:]
             await trio.lowlevel.cancel_shielded_checkpoint()  # from here on a cancellation would lose it
             return data
-        data = await (self._receive(size) if self._tls is None else self._decrypt(self._tls, size))
-        self.came += len(data)
-        if self.early is not None and not self.early.admits(data):
-            self.overrun = True
-            return b""
+        if self._left:
+            await trio.lowlevel.checkpoint()  # a cancellation leaves it where it is
+            data = self._left
+        else:
+            data = await (self._receive(size) if self._tls is None else self._decrypt(self._tls, size))
+            self.came += len(data)
+            if self.early is not None and not self.early.admits(data):
+                self.overrun = True
+                return b""
+        if self.frames is not None:
+            _, taken = self.frames.take(data, MAX_FRAMES_PER_WAKEUP)
+            data, self._left = data[:taken], data[taken:]
         if self._gathers and data:
             self.cork()
         return data
-
-    def _hand_out(self) -> None:
-        try:
-            self.uncork()
-        except LinkLost as error:
-            raise trio.BrokenResourceError(str(error)) from error
 
     async def _receive(self, size: int) -> bytes:
         while self._sock.fileno() >= 0:
@@ -166,8 +173,7 @@ class Tcp(trio.abc.Stream):
                 return data
 
     async def _feed(self) -> None:
-        data = await self._receive(READ_BYTES)
-        if data:
+        if data := await self._receive(READ_BYTES):
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
@@ -183,8 +189,7 @@ class Tcp(trio.abc.Stream):
     def _answer_records(self) -> None:
         """Send what TLS itself has to say, such as the answer to a key update; never waits, because whoever writes may
         be waiting for the socket already."""
-        data = self._outgoing.read()
-        if data:
+        if data := self._outgoing.read():
             try:
                 self._put(data)
             except (LinkLost, SlowConsumer) as error:

@@ -24,6 +24,7 @@ from trio_websocket import (
 )
 
 from gateway.link.base import LinkLost, PeerSilent
+from gateway.link.bounds import Frames
 from gateway.link.tcp import Tcp
 from gateway.protocol.errors import CLOSE_CODES, POLICY_CLOSE, TOLD_REASONS, CloseReason
 from gateway.protocol.frames import BadFrame, FrameTooLarge
@@ -240,6 +241,7 @@ async def accept(nursery: trio.Nursery, stream: Tcp, *, limit: int) -> WebSocket
 
     Raises LinkLost when there is no handshake; bound it outside."""
     reading = _Reading(nursery)
+    stream.frames = Frames()
     try:
         with reading.shaking:
             request = await wrap_server_stream(

@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from gateway.link import websocket
-from gateway.link.early import Early
+from gateway.link.bounds import Early
 from gateway.link.tcp import Tcp
 from gateway.link.websocket import WebSocketLink
 from gateway.listen.certificate import make_pair, utc_now

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gateway.link.base import LinkLost, SlowConsumer
-from gateway.link.early import Early
+from gateway.link.bounds import Early
 from gateway.link.tcp import NotTls, Tcp
 from tests.gateway.link.ends import contexts, sockets
 

@@ -10,10 +10,11 @@ import trio
 
 from gateway.link import websocket
 from gateway.link.base import LinkLost, SlowConsumer
-from gateway.link.early import Early
+from gateway.link.bounds import Early
 from gateway.link.tcp import Tcp
 from gateway.protocol.errors import CloseReason
 from gateway.protocol.frames import BadFrame, FrameTooLarge
+from gateway.protocol.limits import MAX_FRAMES_PER_WAKEUP
 from tests.gateway.link.ends import BINARY, PING, PONG, REQUEST, TEXT, frame, sockets, wired
 
 SOON = 5
@@ -124,6 +125,39 @@ async def test_before_it_is_let_in_a_peer_is_not_listened_to_for_long_however_li
     await link._stream.flush()
     assert await wire.hear_close() == (1009, "preauth payload too large")
     link.close()
+
+
+async def test_who_has_been_let_in_and_says_little_very_often_leaves_others_their_turns(nursery):
+    link, wire = await wired(nursery, buffer=1 << 20)
+    turns, tiny = 0, 6400
+
+    async def somebody_else() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    wire.stream.max_buffered = 1 << 20
+    wire.stream.attach(nursery)
+    wire.stream.write(frame(TEXT, b"", final=False) + frame(0, b"", final=False) * tiny + frame(0, b"over"))
+    nursery.start_soon(somebody_else)
+    assert await link.receive() == [b"over"]
+    assert turns >= tiny // MAX_FRAMES_PER_WAKEUP
+
+
+async def test_a_receive_that_is_cancelled_between_two_handfuls_of_frames_loses_nothing(nursery):
+    link, wire = await wired(nursery, buffer=1 << 20)
+    bodies = [b"%d" % number for number in range(10 * MAX_FRAMES_PER_WAKEUP)]
+    wire.stream.attach(nursery)
+    wire.stream.write(b"".join(frame(TEXT, body) for body in bodies))
+    got: list[bytes] = []
+    while len(got) < len(bodies):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            got += await link.receive()
+        with trio.move_on_after(0.001):
+            got += await link.receive()
+    assert got == bodies
 
 
 async def test_raising_the_limit_lets_it_in(nursery):
