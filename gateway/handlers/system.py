@@ -32,9 +32,9 @@ _BRIEF = {
 _CHANNEL_TABLES = ("channelLabels", "channels", "channelAccounts", "channelDefaultAccountId")
 
 
-def health(call: Call) -> Health:
+def health(call: Call) -> msgspec.Raw:
     params: HealthProbe = call.params
-    return call.services.health.picture(probe=params.probe)
+    return call.services.health.written(call.connection.codec, probe=params.probe)
 
 
 def status(call: Call) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`health`: the one picture of how the system is, for calls and for the event.
 
-Owns how old it may be. Composing it reads the database and every agent; it is asked for thousands of times a second."""
+Owns how old it may be. Composing it reads the database and every agent, and so does writing it down; it is asked for
+thousands of times a second."""
 
 from __future__ import annotations
 
@@ -8,8 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from gateway.protocol.calls.agents import AgentSummary
 from gateway.protocol.calls.system import AgentHealth, Health, Heartbeat, Recent, SessionsHealth
+from gateway.protocol.frames import Codec
 from gateway.services.engine import Engine
 from gateway.services.info import Info
 from gateway.store import session_list
@@ -30,6 +34,7 @@ class HealthBook:
         self._info = info
         self._counters = counters
         self._kept: Health | None = None
+        self._written: dict[str, msgspec.Raw] = {}  # the one that is kept, by codec
         self._busy: dict[str, SessionsHealth] = {}
         self._busy_at = float("-inf")
 
@@ -38,7 +43,15 @@ class HealthBook:
         kept, now = self._kept, self._engine.clock()
         if probe or kept is None or not 0 <= now - kept.ts < KEPT_MS:
             kept = self._kept = self._look(now, probe=probe)
+            self._written.clear()
         return kept
+
+    def written(self, codec: Codec, *, probe: bool = False) -> msgspec.Raw:
+        """The same as it travels, for an answer in this codec."""
+        picture = self.picture(probe=probe)
+        if codec.name not in self._written:
+            self._written[codec.name] = msgspec.Raw(codec.encode_value(picture))
+        return self._written[codec.name]
 
     def agents(self) -> list[AgentSummary]:
         """Every configured agent in one line."""
