@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import trio
 
 MAX_WAITING = 10_000
@@ -18,8 +18,7 @@ MAX_WAITING = 10_000
 the run ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(msgspec.Struct, frozen=True):
     """What a finished sub-agent left: read from the provenance of a message, which is the gateway's word.
 
     `status` is ok, error or timeout; `result` is the child's reply (what it had said so far when it was cut short),
@@ -34,8 +33,7 @@ class Announce:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One message. `provenance` says who sent it and cannot be claimed by the sender; `text` is what was sent."""
 
     text: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from agentproc.inbox import Announce
 
@@ -26,16 +27,14 @@ class SpawnRefused(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(msgspec.Struct, frozen=True):
     """A sub-agent at work. Its result comes as an announce with the same `run_id`."""
 
     session_key: str
     run_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendResult:
+class SendResult(msgspec.Struct, frozen=True):
     """What became of a message to another session.
 
     `status` is ok (`reply` is the answer), accepted (it is on its way; no answer within the time), no_reply, timeout,
@@ -62,8 +61,7 @@ class ActionFailed(Exception):
     error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """An action as the gateway knows it. `state`: intent (do it now), done (`result` is its result), failed (`result`
     is the error's text)."""
 

@@ -9,9 +9,9 @@ import enum
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import trio
 
 from agentproc.context import Begun, Context, ToolRefused
@@ -45,8 +45,7 @@ class EndedBy(enum.Enum):
     STOP = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a turn ended; `status` is a word of worker.finish."""
 
     status: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -34,8 +33,7 @@ FINISH_PATIENCE = None
 dropped. The run's own limits, and SIGTERM, end the offering."""
 
 
-@dataclass(frozen=True, slots=True)
-class Duty:
+class Duty(msgspec.Struct, frozen=True):
     """Who this worker is: its agent, its one session, and after how many idle seconds it leaves."""
 
     agent: str

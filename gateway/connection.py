@@ -7,12 +7,12 @@ connection."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import msgspec
 import trio
 
 from gateway.auth.principal import Principal, Refusal
@@ -295,5 +295,5 @@ class Connection:
         said = f"{reason.value}: {self._detail}" if self._detail else reason.value
         who = self._principal
         if who is None:
-            return dataclasses.replace(self._greeting.stranger(reason.name, said), door=self.door)
+            return msgspec.structs.replace(self._greeting.stranger(reason.name, said), door=self.door)
         return Refusal(reason.name, said, who.name, self.door, who.uid, who.pid, who.agent, who.session)

@@ -12,9 +12,9 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 import trio
 
 from gateway.descriptors import arrived, close_all, read_memfd
@@ -65,8 +65,7 @@ class SpawnRefused(Exception):
         self.retry_ms = retry_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """What a gateway starts with. `doors` and `outer` map the names of Unix and TCP doors to listening sockets;
     `document` is the resolved configuration as JSON; `rows` are the workers alive (`supervisor.messages.Live`)."""
 

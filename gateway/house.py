@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.auth.principal import Refusal
 from gateway.hello import Greeter
@@ -13,8 +14,7 @@ from gateway.services.events import Hub, Member
 from supervisor.messages import Claimed
 
 
-@dataclass(frozen=True, slots=True)
-class House:
+class House(msgspec.Struct, frozen=True):
     """What all connections share. `joined` and `left` hear of greeted connections; `refused` of everybody turned
     away."""
 

@@ -14,8 +14,9 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from gateway.auth.principal import Principal
 from gateway.auth.principal import Refusal as RefusalNote
@@ -79,8 +80,7 @@ class Peer(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One call that passed its row. `params` is the row's parameter struct; `started` is the monotonic clock,
     seconds."""
 
@@ -106,8 +106,7 @@ Handler = Callable[[Call], Any]
 `def handler(call) -> payload, coroutine or Later`. Raises Refusal to refuse."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     row: Row
     handler: Handler
     waits: bool

@@ -11,9 +11,10 @@ import hashlib
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+
+import msgspec
 
 CHUNK_BYTES = 1024 * 1024
 SNIFF_BYTES = 64 * 1024
@@ -44,8 +45,7 @@ _KINDS = (
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Counter:
+class Counter(msgspec.Struct):
     """Counts text that comes in pieces. A line ends at `\\n`; the last one counts without it. Lengths are in
     characters; a byte that is not UTF-8 counts as one."""
 

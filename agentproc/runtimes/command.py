@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import trio
 
 from agentproc.context import Context
@@ -25,13 +25,12 @@ DEFAULT_OUTPUT_BYTES = 768 * 1024
 TAIL_CHARS = 1500
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRuntime:
+class CommandRuntime(msgspec.Struct, frozen=True):
     """Runs `argv` once per turn. `output_bytes` bounds what it may write to standard output."""
 
     argv: tuple[str, ...]
     cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
     timeout_seconds: float | None = None
     protocol: str = "text"
     output_bytes: int = DEFAULT_OUTPUT_BYTES

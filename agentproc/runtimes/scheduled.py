@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
 from agentproc.context import ActionFailed, Context
@@ -38,13 +38,12 @@ def scheduled_command(provenance: Mapping[str, Any]) -> ScheduledCommand | None:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduledCommand:
+class ScheduledCommand(msgspec.Struct, frozen=True):
     """Runs `argv` once. `output_bytes` bounds what is kept of its output; the rest is read and dropped."""
 
     argv: tuple[str, ...]
     cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
     input: str = ""
     timeout_seconds: float | None = None
     silence_seconds: float | None = None

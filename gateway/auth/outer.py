@@ -15,7 +15,7 @@ because the operator wrote their names: `none` and `trusted-proxy`. The last lin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.auth import secrets
 from gateway.auth.asking import clean, facts_of, pin_of
@@ -35,8 +35,7 @@ OUTSIDE, REMOTE = "outside", "remote"
 CONTROL_UI_CLIENTS = ("openclaw-control-ui", "openclaw-tui")
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     """It knows a secret of ours, or needs none."""
 
     method: str

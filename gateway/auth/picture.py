@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.auth import secrets
 from gateway.auth.principal import Principal
@@ -20,8 +21,7 @@ from supervisor.messages import Held
 NOTHING_SHOWN = Shown("token", "token_missing")
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(msgspec.Struct, frozen=True):
     """One connect, with everything known about it. `first` and `held` are who holds the peer's socket, as asked at the
     accept and now. `address` is the client's, a proxy's word for it included. `shared` is what its shared secret is
     worth, `device_token` the reason why its device token is worth nothing (empty when it is right), `setup` the setup
@@ -44,7 +44,7 @@ class Picture:
     origin: str | None = None
     origins: frozenset[str] = frozenset()
     operators: frozenset[int] = frozenset()
-    locked: Mapping[str, int] = field(default_factory=dict)
+    locked: Mapping[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -52,8 +52,7 @@ class Picture:
         return wanted_by(self.connect)
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(msgspec.Struct, frozen=True):
     """It is let in. `proved` names the kind of secret that was right, for the count of failures; `proven` the device,
     if it showed one. A `setup` verdict is an approval given beforehand, and must be redeemed before the greeting."""
 
@@ -66,8 +65,7 @@ class Admit:
     proven: Proven | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """It is not let in, but may wait for a person: a pending request shall be left, then the client be told."""
 
     reason: str
@@ -79,8 +77,7 @@ class Ask:
     proved: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """It is not let in. `rule` is for the audit, `detail` for the log, `failed` are the kinds of secret it got
     wrong."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gateway.protocol import scopes as words
 from gateway.protocol.errors import CloseReason
 
@@ -104,8 +106,7 @@ class Principal:
         return "operators" if self.kind is Kind.OPERATOR else self.account
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A peer that is not let in. `message` is the sentence it is told, with what would allow it; `detail` is for the
     log only."""
 
@@ -115,8 +116,7 @@ class Refused:
     code: str = "FORBIDDEN"
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsTicket:
+class NeedsTicket(msgspec.Struct, frozen=True):
     """The process is a worker's: with its ticket it becomes `worker`; without one, what `otherwise` says."""
 
     worker: Principal
@@ -126,8 +126,7 @@ class NeedsTicket:
 Verdict = Principal | NeedsTicket | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """One line of the refusals table: who was refused what, where. `code` is the error code or the reason of a
     closing."""
 

@@ -11,8 +11,8 @@ import hashlib
 import re
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -45,8 +45,7 @@ _WEAK = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(msgspec.Struct, frozen=True):
     """The device at the other end. `public_key` is base64url without padding of its 32 bytes, `version` that of the
     payload it signed: platform and family were signed in 3, only claimed in 2."""
 
@@ -55,8 +54,7 @@ class Proven:
     version: int = 3
 
 
-@dataclass(frozen=True, slots=True)
-class BadProof:
+class BadProof(msgspec.Struct, frozen=True):
     """A proof that does not hold: the sentence, `details.code` and `details.reason` the client is told."""
 
     message: str

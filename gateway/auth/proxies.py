@@ -9,7 +9,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.auth.origin import Address, parse_address
 
@@ -32,16 +33,14 @@ _FOR = re.compile(r'(?:^|;)\s*for=("(?:[^"\\]|\\.)*"|[^;\s]+)', re.IGNORECASE)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class Attributed:
+class Attributed(msgspec.Struct, frozen=True):
     """Where a connection comes from. `via` is the proxy's address when there is one."""
 
     address: str
     via: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Unattributable:
+class Unattributable(msgspec.Struct, frozen=True):
     """It cannot be said; `detail` is for the log, the peer is told ATTRIBUTION_MESSAGE with a 403."""
 
     detail: str
@@ -132,15 +131,14 @@ def _forwarded(headers: Headers) -> list[str]:
 # --- mode trusted-proxy -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyRule:
+class ProxyRule(msgspec.Struct, frozen=True):
     """`gateway.auth.trustedProxy`. Header names in lower case."""
 
     user_header: str
     required_headers: tuple[str, ...] = ()
     allow_users: frozenset[str] = frozenset()
     allow_loopback: bool = False
-    proxy_uids: frozenset[int] = field(default=frozenset())
+    proxy_uids: frozenset[int] = msgspec.field(default=frozenset())
 
 
 def check_user(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections import deque
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.auth.origin import parse_address
 
@@ -21,8 +22,7 @@ MAX_ENTRIES = 10_000
 FIRST_DELAY_MS, LONGEST_DELAY_MS = 250, 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """`max_attempts` failures within `window_ms` lock for `lockout_ms`."""
 
     max_attempts: int = 10
@@ -31,11 +31,10 @@ class Rule:
     exempt_loopback: bool = True
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     """One bucket: when it failed, oldest first, and until when it is locked."""
 
-    failures: deque[int] = field(default_factory=deque)
+    failures: deque[int] = msgspec.field(default_factory=deque)
     locked_until: int = 0
 
 

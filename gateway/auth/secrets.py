@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from gateway.protocol.calls.system import ConnectAuth
 from gateway.protocol.devices import Device, SetupCode
 from gateway.protocol.errors import ErrorCode, ErrorShape
@@ -42,8 +44,7 @@ class Secrets:
         return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """What came of the shared secret: `method` is what hello-ok calls it; `reason` is empty when it was right. `given`:
     the client showed something."""
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import msgspec
+
 OPERATOR = "operator"
 DEFAULT_SCOPES = ("operator.admin", "operator.approvals", "operator.pairing", "operator.read", "operator.write")
 """What a device asks for when nobody says what: what an operator does here. The person who approves sees it."""
@@ -59,8 +61,7 @@ def is_remote(address: str) -> bool:
     return address.startswith(("ws://", "wss://"))
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A gateway over the network. `name` is what it is remembered by."""
 
     secure: bool

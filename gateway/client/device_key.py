@@ -10,9 +10,9 @@ import binascii
 import hashlib
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.client.keep import BadKeep, opened, read, write
@@ -24,8 +24,7 @@ _BLANKS = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".joi
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceKey:
+class DeviceKey(msgspec.Struct, frozen=True):
     """A device's identity. `id` is lower-case hexadecimal, `public_key` base64url without padding."""
 
     id: str

@@ -10,8 +10,8 @@ import errno
 import hashlib
 import socket
 import ssl
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from gateway.client.access import Address, CannotConnect
@@ -25,8 +25,7 @@ _ATTEMPT_SECONDS = 0.25
 """After which the next address of a host is tried beside the one that has not answered (RFC 8305, section 5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """What a gateway showed. `how` is one of pinned, authorities, first-use, plain; `why` is what the authorities
     lacked to vouch for it. `pin` is what to remember."""
 

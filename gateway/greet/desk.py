@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import trio
 
 from gateway.auth.principal import Principal
@@ -24,8 +25,7 @@ from supervisor.messages import Held
 Address = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(msgspec.Struct, frozen=True):
     """What all greetings of the outer door share. `holder` asks the supervisor who holds the peer's end of a
     connection, given ours and the peer's address; `wall_ms` is the time devices sign; `nonce` makes one that was never
     used; `snapshot` is what hello-ok tells a principal of the system. `policy` is asked for every peer, because a

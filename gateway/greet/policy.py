@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from gateway.auth.origin import origins_from
 from gateway.auth.proxies import Network, ProxyRule, networks_from
@@ -19,8 +20,7 @@ TOKEN_FILE = "gateway-token"
 MAX_TOKEN_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class OuterPolicy:
+class OuterPolicy(msgspec.Struct, frozen=True):
     """The rules of the outer door. `operators` are the uids of processes on this machine that mode none lets in."""
 
     secrets: Secrets
@@ -28,7 +28,7 @@ class OuterPolicy:
     proxies: tuple[Network, ...] = ()
     proxy_rule: ProxyRule | None = None
     operators: frozenset[int] = frozenset()
-    rate: Rule = field(default_factory=Rule)
+    rate: Rule = msgspec.field(default_factory=Rule)
 
 
 def outer_policy(gateway: Gateway, *, operators: frozenset[int], token: str | None) -> OuterPolicy:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,8 +20,7 @@ _SUMMARY = {"done": "completed", "aborted": "aborted"}
 BEGUN_ANEW = "The session begins anew."
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """What somebody says to a session, however they call it. `timeout_s`: None is the configured one, 0 none."""
 
     key: str

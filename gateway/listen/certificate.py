@@ -14,10 +14,11 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gateway.auth.origin import parse_address
 from gateway.config.gateway_settings import Tls
@@ -39,8 +40,7 @@ class BadCertificate(Exception):
     """There is no pair that could be served; the text names the files and what mends it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where the pair is. `generate`: make one when both files are missing."""
 
     cert: Path
@@ -48,8 +48,7 @@ class Place:
     generate: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What a certificate says. `fingerprint` is `sha256:` and the leaf's DER digest in hex; `ours`: we made it."""
 
     fingerprint: str

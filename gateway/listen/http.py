@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -48,8 +47,7 @@ class Standing(enum.StrEnum):
     DRAINING = "draining"
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What the answers depend on, asked anew each time, because a reload replaces it. `locked_ms`: how long an address
     (as `bucket_of` counts it) is not listened to at all."""
 
@@ -59,8 +57,7 @@ class Rules:
     standing: Callable[[], Standing]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One response."""
 
     status: int

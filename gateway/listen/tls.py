@@ -9,11 +9,11 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
 from gateway.config.gateway_settings import Tls
@@ -38,8 +38,7 @@ RENEWAL_EVERY = 21_600
 Signature = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """A pair in use: the context, what the certificate says, and the files as they were."""
 
     context: ssl.SSLContext

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -143,8 +142,7 @@ def encode_json(frame: Request | Response | Event) -> bytes:
     return _json_encoder.encode(frame)
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(msgspec.Struct, frozen=True):
     """How frames become bytes on one kind of door. `encode_value` packs one value, `decoder_of` makes a decoder for a
     type; `forgiving`: a malformed frame is answered and does not end a greeted connection (OpenClaw's outer door)."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
 from datetime import tzinfo
+
+import msgspec
+from msgspec.structs import replace
 
 from gateway.protocol.cron import Owner
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What making a job needs to know. `zone_of` gives the time zone of a name (None: the host's) and raises
     BadSchedule for one there is not; `owner` is None for an operator."""
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
+import msgspec
 from cronsim import CronSim, CronSimError
 
 from gateway.protocol.cron import MAX_MS, At, Cron, Every, Schedule
@@ -52,8 +52,7 @@ class Timetable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(msgspec.Struct, frozen=True):
     """One slot."""
 
     at: int
@@ -63,8 +62,7 @@ class Once:
         return self.at if self.at > ms else None
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(msgspec.Struct, frozen=True):
     """A slot every so many milliseconds, counted from the anchor. `begins`: there is none before it; else a clock that
     is put back to before the job was made would silence it."""
 
@@ -80,8 +78,7 @@ class Pace:
         return slot if slot <= MAX_MS else None
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(msgspec.Struct, frozen=True):
     """The slots of a cron expression in a time zone."""
 
     expr: str

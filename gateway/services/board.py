@@ -6,15 +6,15 @@ states that are memory's own (starting, waiting)."""
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.services.lanes import Ticket
 from gateway.services.run_state import State
 from gateway.store.runs import RunRecord
 
 
-@dataclass(slots=True, eq=False)
-class Active:
+class Active(msgspec.Struct, eq=False):
     """One run. `host`: the turn it was steered into. `waits`: how many of its tool calls wait. `heard`: whether this
     lease's worker has said anything. `told`: events published. `progress`: when it gave its last sign, in Trio's
     time."""

@@ -5,7 +5,6 @@ next start."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import msgspec
@@ -63,9 +62,8 @@ class SessionChanged(msgspec.Struct, frozen=True):
 Change = Queued | Steered | Leased | Ended | Said | SessionChanged
 
 
-@dataclass(slots=True)
-class Outcome(Generic[T]):
+class Outcome(msgspec.Struct, Generic[T]):
     """A step's answer for its caller, and its changes for the engine."""
 
     value: T
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change] = msgspec.field(default_factory=list)

@@ -7,9 +7,9 @@ the whole text (`message`), a version 4 client the new part (`deltaText`)."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import trio
 
 from gateway.services.announce import SILENT
@@ -27,8 +27,7 @@ Tell = Callable[[str, Active, dict[str, Any]], None]
 """Publishes an event of a run: its name, whose it is, and what it says."""
 
 
-@dataclass(slots=True, eq=False)
-class _Speech:
+class _Speech(msgspec.Struct, eq=False):
     """What one run has said. `fresh` is not told yet. `anew`: what was told before is not part of it (another
     attempt). `whole` is None once it is too long to be kept."""
 

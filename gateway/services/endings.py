@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.services import announce, pingpong
 from gateway.services.admission import owner_of, place
@@ -33,8 +34,7 @@ MAX_ATTEMPTS = 3
 """A run whose worker died is tried so often in all; then it is interrupted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     """How a run lost its worker. `repeatable`: its turn may be run again. `over_limit`: it used more than it may, so
     the turn has failed. `blameless`: somebody stopped the worker, so it does not count as one of the attempts."""
 
@@ -44,8 +44,7 @@ class Loss:
     blameless: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How one run ends. `unread` are mail ids its turn did not take; None: nobody knows, so all of them count as
     unread. `quiet`: whoever would hear the announcement is being ended too. `cascade`: whether its
     children end with it, unless it is done."""

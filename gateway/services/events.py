@@ -10,8 +10,9 @@ not keep up is ended as a slow consumer by its own bound, nobody else is held up
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from gateway.auth.principal import Principal
 from gateway.protocol.calls.system import Connect
@@ -55,8 +56,7 @@ class Member(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Ear:
+class _Ear(msgspec.Struct, eq=False):
     """What one connection hears. `wide`: everything; `plain`: what is not about one session, and, unless `scoped`, the
     runs of every session; `tools`: it shows the tools of the runs it follows."""
 
@@ -66,8 +66,8 @@ class _Ear:
     scoped: bool = False
     tools: bool = False
     sessions: bool = False
-    keys: set[str] = field(default_factory=set)
-    runs: set[str] = field(default_factory=set)
+    keys: set[str] = msgspec.field(default_factory=set)
+    runs: set[str] = msgspec.field(default_factory=set)
 
     @property
     def listens(self) -> bool:

@@ -6,16 +6,16 @@ Owns the count: `provenance.pingPong {turn, most}` says which turn a message is,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 LAST_WORDS = frozenset({"REPLY_SKIP", "NO_REPLY"})
 """A reply that is exactly this ends the conversation (OpenClaw 2026.9.6)."""
 PREFIX = "reply:"
 
 
-@dataclass(frozen=True, slots=True)
-class NextMessage:
+class NextMessage(msgspec.Struct, frozen=True):
     """What is said next, to whom."""
 
     run_id: str

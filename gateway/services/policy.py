@@ -9,7 +9,8 @@ import fnmatch
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.protocol.keys import SessionKey
 from gateway.protocol.limits import MAX_LABEL_CHARS
@@ -21,16 +22,14 @@ RESERVED_TASK_NAMES = frozenset({"all", "last"})
 VERBS = {"send": "Session send", "list": "Session list", "history": "Session history", "status": "Session status"}
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(msgspec.Struct, frozen=True):
     """A refusal: `code` for programs, `text` for people."""
 
     code: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class AgentToAgent:
+class AgentToAgent(msgspec.Struct, frozen=True):
     """`tools.agentToAgent`. `allow` None or empty means any; a list of only blanks means nobody."""
 
     enabled: bool
@@ -47,8 +46,7 @@ class AgentToAgent:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """The facts a visibility decision needs. `descendant`: the target was spawned by the requester, directly or not;
     it is within reach of everything but `self`."""
 
@@ -102,8 +100,7 @@ def _judge_other_agent(action: str, requester: SessionKey, target: SessionKey, r
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """The facts a spawn decision needs. `allow_agents` None means only the requester's own agent."""
 
     requester: SessionKey
@@ -161,8 +158,7 @@ LEAF_DENIED = frozenset({"subagents", "sessions_list", "sessions_history", "sess
 """What one at the greatest depth may not use either: it has no children."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolUse:
+class ToolUse(msgspec.Struct, frozen=True):
     """The facts that decide whether a session may use a tool: how deep it is (0: no sub-agent) of how deep at most, and
     `tools.subagents.tools`."""
 

@@ -5,7 +5,6 @@ after it is on disk."""
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Callable, Collection
 from typing import Any
@@ -30,7 +29,7 @@ MAX_LISTED_CHILDREN = 1000
 MAX_ID_CHARS = 256
 STOP_GRACE_SECONDS = 4.0
 
-_COPIED = [name.name for name in dataclasses.fields(RunSnapshot) if name.name in RunRecord.__struct_fields__]
+_COPIED = [name for name in RunSnapshot.__struct_fields__ if name in RunRecord.__struct_fields__]
 
 
 def snapshot_of(run: RunRecord, state: str | None = None) -> RunSnapshot:
@@ -315,4 +314,4 @@ class Runs:
             return snapshot_of(record)
         seen = snapshot_of(record, str(active.state))
         why = self._engine.unheard.why(active, record.created_at)
-        return dataclasses.replace(seen, waits=why) if why else seen
+        return msgspec.structs.replace(seen, waits=why) if why else seen

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.config.settings import Settings
 from gateway.protocol.calls.worker import Assignment, Mail
@@ -24,8 +25,7 @@ MAX_EVENTS_PER_RUN = 100_000
 """Events kept of one attempt; later ones are told to listeners and acknowledged, but not stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True):
     """The worker process that speaks; the kernel and the spawn table said who it is."""
 
     spawn: str

@@ -5,14 +5,12 @@ seconds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnInfo:
+class SpawnInfo(msgspec.Struct, frozen=True):
     """What a new sub-agent session is: who started it, how deep, under what names, and how it ends.
 
     `max_children` is enforced in the transaction that accepts the message, so that two spawns at once cannot both be
@@ -79,8 +77,7 @@ class Accepted(msgspec.Struct, frozen=True):
     accepted_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunSnapshot:
+class RunSnapshot(msgspec.Struct, frozen=True):
     """How a run stands. `state` is a word of run_state.State; `ended_at` is None while it goes on. `kind` as in
     NewMessage. `waits`: why an announcement waits longer than it should."""
 

@@ -9,10 +9,10 @@ import logging
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
 from gateway.control import SpawnRefused
@@ -36,8 +36,7 @@ MAX_EXITS = 256
 that was read before its connection was ended) is heard a turn of the event loop or two later: a few would do."""
 
 
-@dataclass(slots=True, eq=False)
-class Seat:
+class Seat(msgspec.Struct, eq=False):
     """One worker process. `holds`: the run in its hands, also one that was ended and that it has not let go of yet.
     `stopped`: its end was asked for. `gone`: its process has ended. `wake` ends the wait of its worker.next; `turn` is
     the newest such call, None while it makes none; `heard` is when it last connected or ended one (trio's clock)."""
@@ -50,7 +49,7 @@ class Seat:
     holds: str | None = None
     stopped: bool = False
     gone: bool = False
-    wake: trio.Event = field(default_factory=trio.Event)
+    wake: trio.Event = msgspec.field(default_factory=trio.Event)
     turn: object = None
     heard: float = 0.0
 
@@ -60,12 +59,11 @@ class Seat:
             self.connection.post_event(event, payload)
 
 
-@dataclass(slots=True, eq=False)
-class Coming:
+class Coming(msgspec.Struct, eq=False):
     """A worker that has been asked for; `cause` is why it is not there yet."""
 
     cause: str = "the supervisor has not answered yet"
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
 
 
 class Workers:

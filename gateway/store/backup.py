@@ -11,8 +11,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from gateway.store.examine import check, open_to_look
 
@@ -24,16 +25,14 @@ class BackupFailed(Exception):
     """There is no backup; the text says why. A file that was there before is still there."""
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(msgspec.Struct):
     """Pages of a backup under way."""
 
     copied: int = 0
     total: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(msgspec.Struct, frozen=True):
     """A finished backup."""
 
     path: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,15 +22,14 @@ _REQUESTS = "SELECT CAST(request_id AS BLOB), CAST(record AS BLOB) FROM pairing_
 _CODES = "SELECT CAST(setup_id AS BLOB), CAST(record AS BLOB) FROM setup_codes"
 
 
-@dataclass(slots=True)
-class Loaded:
+class Loaded(msgspec.Struct):
     """Everything there is, and what could not be read: the row's id and why."""
 
-    devices: dict[str, Device] = field(default_factory=dict)
-    requests: dict[str, Pending] = field(default_factory=dict)
-    codes: dict[str, SetupCode] = field(default_factory=dict)
-    damaged: dict[str, str] = field(default_factory=dict)
-    damaged_elsewhere: list[str] = field(default_factory=list)
+    devices: dict[str, Device] = msgspec.field(default_factory=dict)
+    requests: dict[str, Pending] = msgspec.field(default_factory=dict)
+    codes: dict[str, SetupCode] = msgspec.field(default_factory=dict)
+    damaged: dict[str, str] = msgspec.field(default_factory=dict)
+    damaged_elsewhere: list[str] = msgspec.field(default_factory=list)
 
 
 def load(db: sqlite3.Connection) -> Loaded:

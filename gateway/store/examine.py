@@ -9,8 +9,9 @@ import contextlib
 import mmap
 import sqlite3
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from gateway.store.faults import SchemaTooNew, damaged, is_damage
 
@@ -24,8 +25,7 @@ FINDINGS = 3
 """How many findings of a check are told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What a file is. `schema` 0: new, nothing in it. `unclean`: whoever had it open last did not close it."""
 
     schema: int

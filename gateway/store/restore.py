@@ -5,8 +5,9 @@ Whoever calls it holds the lock of the state directory."""
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from gateway.store.backup import copy, sync
 from gateway.store.examine import log_of, look, restoring
@@ -17,8 +18,7 @@ class RestoreFailed(Exception):
     """Nothing was changed; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(msgspec.Struct, frozen=True):
     """`kept` is what the database is called now that was there before, None when there was none."""
 
     path: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -176,8 +175,7 @@ def page(db: sqlite3.Connection, filters: dict[str, Any], limit: int, offset: in
 # --- events -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RunEvent:
+class RunEvent(msgspec.Struct, frozen=True):
     """One thing a worker reported; `seq` is the worker's own."""
 
     seq: int

@@ -9,9 +9,10 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from gateway.store.backup import BackupFailed, fresh_file
 from gateway.store.examine import check, open_to_look
@@ -25,8 +26,7 @@ _WITHOUT_MAIL = """UPDATE runs SET state = 'interrupted', ended_at = ?, error = 
 _LOST = "its message was lost when the database was damaged"
 
 
-@dataclass(frozen=True, slots=True)
-class Salvaged:
+class Salvaged(msgspec.Struct, frozen=True):
     """Rows saved by table, and how many holes were met. Indexes need no saving."""
 
     path: str

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gateway.store import sessions
 from gateway.store.sessions import Message, SessionRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """Which sessions: `equal` compares columns, `among` says which keys, `agents` whose, `without` which kinds not.
     `since`: updated then or later. `search` is looked for in key, label and task name."""
 

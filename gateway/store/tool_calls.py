@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 INTENT, DONE, FAILED, UNKNOWN = "intent", "done", "failed", "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(msgspec.Struct, frozen=True):
     """One action. `result` is its value when it is done, the error's text when it failed."""
 
     run: str

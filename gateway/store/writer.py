@@ -12,11 +12,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from gateway.protocol.errors import Refusal
 from gateway.store.faults import EpochLost, refusal_of, told_by_the_system
@@ -37,8 +38,7 @@ Step = Callable[[sqlite3.Connection, list[Any]], list[Any]]
 """Does one thing for many items; returns for each its result, or the exception that says why nothing of it was done."""
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """One job and what became of it. `lazy`: its loss in a crash would be acceptable, so it need not cause a flush of
     its own. With a `step`, the job is an item for it: neighbours of one step are done together."""
 
@@ -51,11 +51,10 @@ class Entry:
     error: Exception | None = None
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """Entries that were committed together, or refused together: then `trouble` says why, and all have that error."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Entry] = msgspec.field(default_factory=list)
     trouble: Refusal | None = None
 
 

@@ -6,7 +6,6 @@ session tools."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -161,8 +160,7 @@ class CronArgs(Params, frozen=True, kw_only=True):
     timeout_ms: Inert = ABSENT
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """One session tool: what it takes, the operator scope of the equivalent call, whether repeating it is safe, and
     what it is for."""
 

@@ -6,7 +6,6 @@ under the caller's idempotency key: it is written with the effect."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sqlite3
 import uuid
@@ -197,7 +196,7 @@ class Cron:
             run_id, instance = run_id_of(entry.job, firing.occasion), str(self._database.epoch)
             answer = {"ok": True, "enqueued": True, "runId": run_id, "processInstanceId": instance}
             record = keep(answer)
-            done: Done = await self._scheduler.fire(dataclasses.replace(firing, record=record))
+            done: Done = await self._scheduler.fire(msgspec.structs.replace(firing, record=record))
             if not done.stale:
                 return answer
             if record is not None and done.answered:

@@ -6,7 +6,6 @@ same slot could not even be accepted."""
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -27,8 +26,7 @@ SILENT = frozenset({"NO_REPLY", "HEARTBEAT_OK", "ANNOUNCE_SKIP"})
 LANE = "cron"
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
+class Occasion(msgspec.Struct, frozen=True):
     """Why a job runs: for a slot (which attempt of it), or because somebody asked (`scheduled` False)."""
 
     slot: int
@@ -36,8 +34,7 @@ class Occasion:
     scheduled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(msgspec.Struct, frozen=True):
     """Something to be told: to the session or the address `to`."""
 
     to: str

@@ -7,8 +7,6 @@ the one decided about, so nothing can loop."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 from msgspec.structs import replace
 
@@ -46,8 +44,7 @@ class Plan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
         return min((at for at in (natural, again) if at is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """How a job wants slots to be dealt with. `once`: it has a single slot, which is never left out."""
 
     misfire: Misfire = "run-once"
@@ -57,8 +54,7 @@ class Rules:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """About one slot: run it, leave it out (`why`), or wait until a run of the job has ended. `missed`: slots before it
     that are left out with it. `plan`: what is to come after that."""
 

@@ -5,10 +5,9 @@ off, and when that is told."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.protocol.cron import At, AutoDisabled, FailureAlert, Job, RunStatus, State
@@ -35,8 +34,7 @@ TRANSIENT = frozenset(name for name, _ in _REASONS)
 """Reasons that may be over soon: such a run is tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """How a run ended. `scheduled`: for a slot, not because somebody asked. `again`: it may be tried again.
     `on_its_way`: what it came to is still to be delivered, and the run may yet turn out to have failed."""
 
@@ -52,8 +50,7 @@ class Result:
     on_its_way: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """The job as it is now; `gone`: it is to be removed. `disabled` says why it was switched off by itself. `alert`:
     its failing is to be told."""
 
@@ -101,7 +98,7 @@ def settle_delivery(job: Job, plan: Plan, result: Result, offset: int, alerts: F
 
 def with_state(settled: Settled, state: State) -> Settled:
     """The same with another state of the job."""
-    return dataclasses.replace(settled, job=replace(settled.job, state=state))
+    return replace(settled, job=replace(settled.job, state=state))
 
 
 def _is_over(plan: Plan) -> bool:

@@ -7,13 +7,13 @@ ended."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import sqlite3
 import time
 from collections.abc import Callable
 
+import msgspec
 import trio
 from msgspec.structs import replace
 
@@ -159,7 +159,7 @@ class Scheduler:
         if decision.verdict is Verdict.FIRE and (why := self._held(entry)):
             if rules.once:  # it has this slot alone, and waits for its agent
                 return self.book.push(entry, now + HELD_MS)
-            decision = dataclasses.replace(decision, verdict=Verdict.SKIP, why=why)
+            decision = msgspec.structs.replace(decision, verdict=Verdict.SKIP, why=why)
         self.obey(Firing(entry.kept, entry.version, now, settings, decision))
 
     def _held(self, entry: Entry) -> str:

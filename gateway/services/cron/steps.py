@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import replace
@@ -44,8 +43,7 @@ MAX_SUMMARY_CHARS = 2000
 _ERRORS = {State.TIMED_OUT: "timeout", State.ABORTED: None, State.INTERRUPTED: None}
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
+class Firing(msgspec.Struct, frozen=True):
     """Something to be done for a job: what was decided about a slot (`decision`), or a run somebody asked for, whose
     answer is kept with it (`record`)."""
 
@@ -63,8 +61,7 @@ class Firing:
         return Occasion(self.decision.slot, self.decision.attempt)
 
 
-@dataclass(slots=True)
-class Done:
+class Done(msgspec.Struct):
     """What a step did. `kept`: the job as it is now, None when it is gone or nothing was done. `entry`: the line of the
     log that was written; `started`: the run that goes on. `settled` says what its end meant. `stale`: nothing was done,
     because the job has changed, or because the call was answered before (`answered`)."""
@@ -77,7 +74,7 @@ class Done:
     started: str | None = None
     entry: RunEntry | None = None
     settled: Settled | None = None
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change] = msgspec.field(default_factory=list)
 
 
 def fire_all(db: sqlite3.Connection, items: Sequence[Firing]) -> list[Done]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import cache
 
 import h11
+import msgspec
 import trio
 
 from gateway.services.cron.addresses import Forbidden, Target, judge
@@ -21,8 +21,7 @@ MAX_ADDRESSES = 4
 READ_BYTES = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(msgspec.Struct, frozen=True):
     """What is sent. `key` tells the receiver that a second call is the first one again."""
 
     url: str
@@ -31,8 +30,7 @@ class Post:
     token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(msgspec.Struct, frozen=True):
     """What became of a call. `again`: trying it later may help."""
 
     ok: bool
@@ -40,8 +38,7 @@ class Fate:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """Where webhooks may lead: `cron.webhookSsrfPolicy`."""
 
     private: bool = False

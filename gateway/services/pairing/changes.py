@@ -5,8 +5,9 @@ start."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+import msgspec
 
 from gateway.protocol.devices import AuditLine, Device, Pending, SetupCode
 from gateway.protocol.errors import Refusal, invalid
@@ -18,53 +19,46 @@ REMOVED, ROTATED, REVOKED = "device-pair-removed", "device-token-rotated", "devi
 """Why a device's connections are ended; the peer reads `client invalidated: …`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
+class Paired(msgspec.Struct, frozen=True):
     """A device is paired, or its record is different. `told`: the word of the event device.pair.changed, if any."""
 
     device: Device
     told: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Unpaired:
+class Unpaired(msgspec.Struct, frozen=True):
     """A device is no longer paired."""
 
     device_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request waits. `new`: people have to hear of it."""
 
     request: Pending
     new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """A request waits no more. A superseded one counts as rejected."""
 
     request: Pending
     decision: str
 
 
-@dataclass(frozen=True, slots=True)
-class CodeKept:
+class CodeKept(msgspec.Struct, frozen=True):
     """A setup code is new, or has been used."""
 
     code: SetupCode
 
 
-@dataclass(frozen=True, slots=True)
-class CodeDropped:
+class CodeDropped(msgspec.Struct, frozen=True):
     """A setup code is worth nothing any more."""
 
     token_hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Invalidated:
+class Invalidated(msgspec.Struct, frozen=True):
     """Connections of a device, in one role or in all, have lost what let them in."""
 
     device_id: str
@@ -72,8 +66,7 @@ class Invalidated:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True):
     """A line was added to the audit."""
 
     line: AuditLine
@@ -82,12 +75,11 @@ class Noted:
 Change = Paired | Unpaired | Asked | Resolved | CodeKept | CodeDropped | Invalidated | Noted
 
 
-@dataclass(slots=True)
-class Step(Generic[T]):
+class Step(msgspec.Struct, Generic[T]):
     """A transaction's answer for its caller, and its changes."""
 
     value: T
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change] = msgspec.field(default_factory=list)
 
 
 def denied(message: str, rule: str, **details: object) -> Refusal:

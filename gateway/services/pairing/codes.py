@@ -10,7 +10,6 @@ import ipaddress
 import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,8 +31,7 @@ MAX_URLS = 8
 INVALID = "AUTH_BOOTSTRAP_TOKEN_INVALID"
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(msgspec.Struct, frozen=True):
     """What `device.pair.setupCode` gives away once: `token` is not kept anywhere."""
 
     record: SetupCode

@@ -8,8 +8,8 @@ from __future__ import annotations
 import ipaddress
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.auth.principal import Kind, Principal
@@ -57,8 +57,7 @@ PROFILES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """What a setup code grants, by profile: roles and operator scopes (OpenClaw's)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What a device that proved its key asks for."""
 
     device_id: str

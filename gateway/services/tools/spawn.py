@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
+
+import msgspec
 
 from gateway.protocol.calls.tools import SessionsSpawn
 from gateway.protocol.keys import SessionKey, subagent_key
@@ -38,7 +39,7 @@ def sessions_spawn(call: ToolCall) -> dict[str, Any] | Later:
 
 def _full(facts: Admission, full: ChildLimit) -> dict[str, Any]:
     """Two spawns at once: the transaction is what counts, the first look was only a look."""
-    denied = judge_spawn(dataclasses.replace(facts, children=full.active, max_children=full.limit))
+    denied = judge_spawn(msgspec.structs.replace(facts, children=full.active, max_children=full.limit))
     return refused(denied) if denied else failed(str(full))
 
 

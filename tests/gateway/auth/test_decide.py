@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gateway.auth.decide import FULL, MEMBER, OVERFLOW_UIDS, check_ticket, decide, wrong_ticket
 from gateway.auth.facts import PeerFacts, Policy

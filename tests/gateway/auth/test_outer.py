@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.auth.asking import close_text, facts_of, pairing_required, pin_of
 from gateway.auth.outer import decide

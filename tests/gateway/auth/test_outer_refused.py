@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.auth import proof as proofs
 from gateway.auth.asking import close_text, pairing_required

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gateway.auth.proxies import Attributed, ProxyRule, Unattributable, check_user, client_address, networks_from
 

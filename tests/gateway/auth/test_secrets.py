@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.auth import secrets
 from gateway.auth.secrets import Mode, Secrets, check_device_token, check_setup, check_shared, unauthorized

@@ -6,13 +6,14 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from gateway.auth.principal import Refusal
 from gateway.auth.ratelimit import RateLimiter

@@ -3,14 +3,15 @@ down."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import wait_all_tasks_blocked
 
 from gateway.auth.ratelimit import Rule
@@ -88,7 +89,7 @@ async def doubted(front: Front) -> tuple[Guest, trio.Event]:
         await release.wait()
         return OUTSIDE
 
-    object.__setattr__(front.desk, "holder", slowly)
+    msgspec.structs.force_setattr(front.desk, "holder", slowly)
     return guest, release
 
 
@@ -140,7 +141,7 @@ async def test_a_supervisor_that_does_not_answer_lets_nobody_in(front, mock_cloc
             await trio.sleep_forever()
         raise AssertionError
 
-    object.__setattr__(front.desk, "holder", never)
+    msgspec.structs.force_setattr(front.desk, "holder", never)
     answer = await guest.knock(device)
     assert (answer["error"]["code"], answer["error"]["retryable"]) == ("UNAVAILABLE", True)
 
@@ -148,7 +149,7 @@ async def test_a_supervisor_that_does_not_answer_lets_nobody_in(front, mock_cloc
 async def test_a_secret_that_was_changed_while_it_greeted_is_worth_nothing(front):
     device = await front.paired(READ)
     guest = await front.guest()
-    front.policy = replace(front.policy, secrets=replace(front.policy.secrets, token="a new one"))
+    front.policy = replace(front.policy, secrets=dataclasses.replace(front.policy.secrets, token="a new one"))
     assert (await guest.knock(device))["error"]["details"]["authReason"] == "token_mismatch"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.auth.ratelimit import Rule
 from gateway.greet.policy import TOKEN_FILE, OuterPolicy, generated_token, lasts, needs_token, outer_policy

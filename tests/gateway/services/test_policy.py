@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gateway.protocol.calls.tools import BY_NAME
 from gateway.protocol.keys import SessionKey
