@@ -39,7 +39,7 @@ from gateway.protocol.frames import MSGPACK
 from gateway.protocol.limits import FLOOD_CONNECTS, MAX_HELLO_BYTES, TICK_INTERVAL_MS
 from gateway.readiness import check_outside
 from gateway.registry import Registry
-from gateway.resources import own_weight, raise_descriptor_limit
+from gateway.resources import give_memory_back, own_weight, raise_descriptor_limit
 from gateway.router import Router
 from gateway.services import Services, open_services
 from gateway.services.events import Hub, Member
@@ -315,6 +315,7 @@ class Gateway:
         weight = (0, 0, 0)
         for count in itertools.count():
             if count % WEIGH_EVERY == 0:
+                give_memory_back()
                 weight = own_weight()
             self._link.send_nowait(Beat(*weight))
             await trio.sleep(BEAT_SECONDS)

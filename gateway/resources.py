@@ -1,7 +1,8 @@
-"""What this process takes of the machine, and may take: memory, descriptors. Owns reading and raising both."""
+"""What this process takes of the machine, and may take: memory, descriptors. Owns reading, raising and giving back."""
 
 from __future__ import annotations
 
+import ctypes
 import resource
 from pathlib import Path
 
@@ -15,6 +16,15 @@ def own_weight() -> tuple[int, int, int]:
         return 0, 0, 0
     kilobytes = dict(line.split()[:2] for line in text.splitlines()[1:])
     return int(kilobytes["Rss:"]) * 1024, int(kilobytes["Pss:"]) * 1024, descriptors
+
+
+def give_memory_back() -> bool:
+    """Whole pages that the C library keeps between blocks in use go back to the kernel; whether there were any.
+
+    By itself it only gives back the top of its first heap (malloc_trim(3), glibc 2.8); the free pages between what
+    peaks of load leave behind come to megabytes within the hour. Takes 0.1 to 0.3 ms here. False without glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim is not None and bool(trim(0))
 
 
 def raise_descriptor_limit() -> None:

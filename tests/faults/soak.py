@@ -1,7 +1,8 @@
 """Steady mixed work for minutes, and whether memory and descriptors stay flat.
 
 Owns: sampling, and the verdict. A process is judged over the time after the warm-up, by the least-squares slope of its
-samples."""
+samples. The warm-up is the same work as fast as it goes: memory that only a peak needs has been taken before the steady
+part begins, and what still grows then grows for good."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ SAMPLES = 60
 """At most one each SHORTEST seconds."""
 SHORTEST = 2.0
 WARM_UP = 0.34
-"""Of the time: caches fill, pools grow to their size."""
+"""Of the time: without pauses, so that caches fill and pools grow to their size."""
 MOST_MB_PER_HOUR = 1.0
 FLAT_MB = 0.5
 """What memory may differ by from noise alone: a short soak cannot see less."""
@@ -65,9 +66,8 @@ def soak(minutes: float, seed: str) -> int:
         ledger, seconds = Ledger(), minutes * 60
         senders = [Sender(f"s{number}", seed, rig.operator, ledger, lambda: float("inf")) for number in range(SENDERS)]
         for sender in senders:
-            sender.pause = PAUSE_SECONDS
             sender.start()
-        table = _watch(rig, ledger, seconds)
+        table = _watch(rig, ledger, seconds, senders)
         for sender in senders:
             sender.stopping.set()
         for sender in senders:
@@ -82,13 +82,15 @@ def soak(minutes: float, seed: str) -> int:
         rig.remove()
 
 
-def _watch(rig: Rig, ledger: Ledger, seconds: float) -> dict[str, list[Sample]]:
-    """A row each few seconds."""
+def _watch(rig: Rig, ledger: Ledger, seconds: float, senders: Sequence[Sender]) -> dict[str, list[Sample]]:
+    """A row each few seconds; the senders make pauses once the warm-up is over."""
     every = max(SHORTEST, seconds / SAMPLES)
     print(f"{'seconds':>8} {'messages':>9}   MB / descriptors", flush=True)
     began = time.monotonic()
     table: dict[str, list[Sample]] = {"supervisor": [], "zygote": [], "gateway": [], "workers": []}
     while (at := time.monotonic() - began) < seconds:
+        for sender in senders:
+            sender.pause = 0.0 if at < WARM_UP * seconds else PAUSE_SECONDS
         cells = []
         for name, found in _processes(rig).items():
             memory = sum(memory_of(one.pid) for one in found) / 1e6

@@ -10,7 +10,7 @@ import msgspec
 from gateway.config import Resolved
 from gateway.main import policy_of
 from gateway.protocol import scopes
-from gateway.resources import own_weight
+from gateway.resources import give_memory_back, own_weight
 from tests.support.overseer import resolved
 
 
@@ -43,3 +43,14 @@ def test_it_knows_its_own_weight():
     rss, pss, descriptors = own_weight()
     assert rss >= pss > 1_000_000
     assert descriptors > 2
+
+
+def test_what_lies_free_between_blocks_in_use_goes_back_to_the_kernel():
+    blocks = [bytes(16_384) for _ in range(2_000)]
+    kept = blocks[::2]
+    del blocks
+    before, *_ = own_weight()
+    assert give_memory_back()
+    after, *_ = own_weight()
+    assert len(kept) == 1_000
+    assert before - after > 8_000_000
