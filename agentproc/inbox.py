@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -74,6 +74,8 @@ class Inbox:
         self._waiting: deque[Message] = deque()
         self._seen: set[int] = set()
         self._too_many: list[int] = []
+        self._shown: Message | None = None
+        self._told: set[str] = set()
         self._arrived = trio.Event()
 
     def put(self, message: Message) -> None:
@@ -81,6 +83,8 @@ class Inbox:
         if message.id in self._seen:
             return
         self._seen.add(message.id)
+        if self._is_told(message):
+            return
         if len(self._waiting) >= MAX_WAITING:
             self._too_many.append(message.id)
             return
@@ -93,7 +97,17 @@ class Inbox:
 
     def get_nowait(self) -> Message | None:
         """The next message, or None when there is none yet."""
+        self._shown = None
         return self._waiting.popleft() if self._waiting else None
+
+    def withdraw(self, run_ids: Iterable[str]) -> None:
+        """The turn is told the results of these sub-agents another way: their announcements, also one that is still on
+        its way, count as taken; not one that somebody has peeked at and is about to take."""
+        self._told.update(run_ids)
+        self._waiting = deque(one for one in self._waiting if one is self._shown or not self._is_told(one))
+
+    def _is_told(self, message: Message) -> bool:
+        return message.announce is not None and message.announce.run_id in self._told
 
     async def peek(self) -> Message:
         """The next message, left where it is: it stays unread until it is taken."""
@@ -101,7 +115,8 @@ class Inbox:
             if self._arrived.is_set():
                 self._arrived = trio.Event()
             await self._arrived.wait()
-        return self._waiting[0]
+        self._shown = self._waiting[0]
+        return self._shown
 
     async def get(self, seconds: float = math.inf) -> Message | None:
         """The next message; None when `seconds` pass without one."""

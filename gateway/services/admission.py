@@ -159,7 +159,7 @@ class _Batch:
 
     def _place(self, run: RunRecord, owner: str, message: NewMessage) -> Queued | Steered:
         """As `place`, for a run that is only noted."""
-        host = runs.reading_run(self._db, run.session) if message.steer else None
+        host = self._reading_run(run) if message.steer else None
         self._mail_id += 1
         mail = MailRecord(
             self._mail_id, run.id, run.session, mailbox.TAKEN if host else mailbox.NEW, host.id if host else None,
@@ -170,6 +170,14 @@ class _Batch:
             return Steered(run, owner, host, mail)
         self._to_work.add(run.agent)
         return Queued(run, owner, created=True)
+
+    def _reading_run(self, run: RunRecord) -> RunRecord | None:
+        """The turn that may be given a new run's message: not before an older one of the same sender that waits."""
+        host = runs.reading_run(self._db, run.session)
+        if host is None or runs.waits_from(self._db, run.session, run.sender):
+            return None
+        new = (mail.run for mail in self._mail if mail.state == mailbox.NEW and mail.session == run.session)
+        return None if any(self._known[name].sender == run.sender for name in new) else host
 
 
 def place(

@@ -26,6 +26,7 @@ class Active(msgspec.Struct, eq=False):
     lane: str
     owner: str
     order: int
+    sender: str
     state: State
     parent_session: str | None
     attempt: int = 0
@@ -39,14 +40,14 @@ class Active(msgspec.Struct, eq=False):
     @property
     def ticket(self) -> Ticket:
         """Its place in the lanes."""
-        return Ticket(self.id, self.session, self.lane, self.owner, self.order)
+        return Ticket(self.id, self.session, self.lane, self.owner, self.order, self.sender)
 
 
 def active_of(run: RunRecord, owner: str) -> Active:
     """The board's view of a row."""
     return Active(
-        run.id, run.session, run.agent, run.kind, run.lane, owner, run.seq, State(run.state), run.parent_session,
-        run.attempt, run.spawn,
+        run.id, run.session, run.agent, run.kind, run.lane, owner, run.seq, run.sender, State(run.state),
+        run.parent_session, run.attempt, run.spawn,
     )  # fmt: skip
 
 

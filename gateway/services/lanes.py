@@ -1,12 +1,14 @@
 """Which queued runs may start now. Pure: no clock, no task, no file.
 
-Owns the caps. Rules: one run per session at a time; a lane has so many slots; inside a lane the owners (parent
+Owns the caps. Rules: one run per session at a time; what one sender told a session goes in the order it came, in
+whatever lanes; a lane has so many slots; inside a lane the owners (parent
 sessions) take turns, so that two hundred children of one cannot starve another; a run that waits holds no slot, and
 takes its slot back even when that goes over the cap, because it must be able to end. A child never queues in its
 parent's lane (see `lane_of`)."""
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,13 +18,14 @@ LANE_CAPS = {"cron": 8, "cron-nested": 8, "background": 3}
 
 
 class Ticket(NamedTuple):
-    """A run that wants to start. `order` is the order of acceptance."""
+    """A run that wants to start. `order` is the order of acceptance, `sender` whose message it is."""
 
     run: str
     session: str
     lane: str
     owner: str
     order: int
+    sender: str
 
 
 def lane_of(wanted: str, depth: int) -> str:
@@ -50,6 +53,7 @@ class Lanes:
         # lane -> owner -> session -> tickets. Dictionaries keep order: first is next.
         self._waiting: dict[str, dict[str, dict[str, deque[Ticket]]]] = {}
         self._queued: dict[str, Ticket] = {}
+        self._told: dict[tuple[str, str], list[int]] = {}  # (session, sender) -> orders of its tickets, oldest first
         self._holding: dict[str, Ticket] = {}
         self._paused: set[str] = set()
         self._busy: set[str] = set()
@@ -67,6 +71,7 @@ class Lanes:
         if ticket.run in self._queued or ticket.run in self._holding:
             return
         self._queued[ticket.run] = ticket
+        insort(self._told.setdefault((ticket.session, ticket.sender), []), ticket.order)
         owners = self._waiting.setdefault(ticket.lane, {})
         line = owners.setdefault(ticket.owner, {}).setdefault(ticket.session, deque())
         if not line or line[-1].order <= ticket.order:
@@ -127,20 +132,26 @@ class Lanes:
             del self._in_use[lane]
 
     def _next(self, lane: str) -> Ticket | None:
-        """The next ticket of a lane whose session is free; its owner goes to the end of the line."""
+        """The next ticket of a lane whose session is free, and of whose sender nothing older waits there in another
+        lane; its owner goes to the end of the line."""
         owners = self._waiting.get(lane, {})
         for owner, sessions in owners.items():
             for session, line in sessions.items():
-                if session not in self._busy:
+                first = line[0]
+                if session not in self._busy and self._told[session, first.sender][0] == first.order:
                     owners[owner] = owners.pop(owner)
                     sessions[session] = sessions.pop(session)
-                    return line[0]
+                    return first
         return None
 
     def _remove(self, run: str) -> None:
         ticket = self._queued.pop(run, None)
         if ticket is None:
             return
+        told = self._told[ticket.session, ticket.sender]
+        told.remove(ticket.order)
+        if not told:
+            del self._told[ticket.session, ticket.sender]
         owners = self._waiting[ticket.lane]
         sessions = owners[ticket.owner]
         sessions[ticket.session].remove(ticket)

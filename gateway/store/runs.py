@@ -154,6 +154,14 @@ def reading_run(db: sqlite3.Connection, session: str) -> RunRecord | None:
     return RunRecord(*row) if row else None
 
 
+def waits_from(db: sqlite3.Connection, session: str, sender: str) -> bool:
+    """Whether a message of this sender waits for a turn of its own in this session."""
+    sql = """SELECT EXISTS (SELECT 1 FROM runs JOIN mailbox ON mailbox.run = runs.id
+        WHERE runs.session = ? AND runs.sender = ? AND runs.ended_at IS NULL
+        AND runs.state IN ('queued', 'starting') AND mailbox.state = 'new')"""
+    return bool(db.execute(sql, (session, sender)).fetchone()[0])
+
+
 def count_unfinished_children(db: sqlite3.Connection, session: str) -> int:
     sql = "SELECT count(*) FROM runs WHERE parent_session = ? AND kind = 'task' AND ended_at IS NULL"
     return int(db.execute(sql, (session,)).fetchone()[0])

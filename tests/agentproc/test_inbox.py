@@ -69,6 +69,20 @@ async def test_more_than_fits_is_given_back_as_unread(monkeypatch):
     assert inbox.unread() == [2, 3]
 
 
+async def test_a_result_told_another_way_is_not_handed_out_again():
+    inbox, other = Inbox(), {**ANNOUNCE, "childRunId": "r2"}
+    inbox.put(Message("r1 is done", ANNOUNCE, 1))
+    inbox.put(Message("r2 is done", other, 2))
+    inbox.withdraw(["r1"])
+    assert inbox.unread() == [2]
+    inbox.withdraw(["r3"])
+    inbox.put(Message("r3 is done", {**ANNOUNCE, "childRunId": "r3"}, 3))  # was on its way
+    assert inbox.unread() == [2]
+    shown = await inbox.peek()
+    inbox.withdraw(["r2"])  # too late: somebody is about to take it
+    assert inbox.get_nowait() is shown
+
+
 def test_an_announce_is_read_from_the_gateways_word():
     announce = announce_in(ANNOUNCE)
     assert announce is not None

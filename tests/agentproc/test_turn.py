@@ -71,3 +71,28 @@ async def test_many_messages_right_before_the_answer_to_closing_are_all_known_at
         fake.answers["worker.steering"] = close_behind_many
         await fake.hand_out({"runId": "r1", "message": "x"})
         assert len((await fake.wait_for("worker.finish"))["unread"]) >= 99  # the turn may have taken the first
+
+
+async def test_a_result_that_a_turn_waited_for_is_not_among_its_messages_as_well(tmp_path: Path):
+    heard: list[str] = []
+
+    async def wait(ctx: Context) -> str:
+        async with ctx.steer() as inbox:
+            heard.extend(f"waited for {one.run_id}" for one in await ctx.wait_children(timeout=1))
+            if (mail := await inbox.get(0.05)) is not None:
+                heard.append(mail.text)
+        return "done"
+
+    async with open_worker(tmp_path, wait) as (fake, _):
+
+        async def answer(params: dict[str, Any]) -> dict[str, Any]:
+            announce = {"kind": "internal_system", "sourceTool": "sessions_spawn", "childRunId": "kid", "result": "42"}
+            mail = {"id": 1, "message": "kid is done", "provenance": announce}
+            await fake.post("worker.steer", {"runId": "r1", "attempt": 1, "mails": [mail]})
+            row = {"taskId": "kid", "childSessionKey": "k", "status": "ok", "result": "42"}
+            return {"status": "ok", "action": "wait", "results": [row], "pending": 0}
+
+        fake.answers["tools.invoke"] = answer
+        await fake.hand_out({"runId": "r1", "message": "x"})
+        assert (await fake.wait_for("worker.finish"))["unread"] == []
+    assert heard == ["waited for kid"]

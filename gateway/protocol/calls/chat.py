@@ -30,8 +30,8 @@ class ChatHistory(Params, frozen=True):
 class ChatSend(Params, frozen=True):
     """Say something; the run's id is the idempotency key. Answers when it is on disk: `started`, or for a key that was
     used before how that run stands. `queueMode` while a run is in progress: steer (the default) gives it the message
-    if it reads messages, followup and collect wait for its end, interrupt aborts it first. A message of only `/stop`
-    aborts."""
+    if it reads messages and no older one of the same sender waits, followup and collect wait for its end, interrupt
+    aborts it first. A message of only `/stop` aborts."""
 
     session_key: str
     message: str

@@ -157,3 +157,12 @@ def test_messages_go_into_the_turn_that_reads_them_as_they_ask(db):
     assert isinstance(changes[0], Steered)
     assert changes[0].mail == mailbox.of_run(db, "in")
     assert changes[0].mail.taken_by == "turn"
+
+
+def test_a_message_is_not_given_to_a_turn_before_an_older_one_of_its_sender(db):
+    accept(db, message("turn", sender="boss"), message("early", sender="me"))
+    runs.update(db, "turn", state="running", steering=1)  # it began to read after that
+    late, other = message("late", sender="me", steer=True), message("other", sender="you", steer=True)
+    assert [one.disposition for one in accept(db, late, other)] == ["queued", "steered"]
+    in_one_commit = [message("first", sender="she"), message("second", sender="she", steer=True)]
+    assert [one.disposition for one in accept(db, *in_one_commit)] == ["queued", "queued"]

@@ -16,9 +16,11 @@ def lanes_with(cap: int) -> Lanes:
     return Lanes(lambda lane: cap)
 
 
-def ticket(run: str, session: str = "", lane: str = "main", owner: str = "", order: int = 0) -> Ticket:
+def ticket(
+    run: str, session: str = "", lane: str = "main", owner: str = "", order: int = 0, sender: str = ""
+) -> Ticket:
     session = session or f"session-{run}"
-    return Ticket(run, session, lane, owner or session, order)
+    return Ticket(run, session, lane, owner or session, order, sender or f"sender-{run}")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,23 @@ def test_messages_of_a_session_keep_their_order_also_when_one_comes_back():
     lanes.release("first")
     lanes.add(ticket("first", "s", order=1))  # its worker died: once more
     assert lanes.start() == ["first"]
+
+
+def test_what_one_sender_told_a_session_goes_in_order_also_when_a_younger_one_has_a_free_lane():
+    lanes = lanes_with(1)
+    lanes.add(ticket("elder", "other", "subagent:1", owner="parent", order=1))
+    lanes.add(ticket("task", "child", "subagent:1", owner="parent", order=2, sender="parent"))
+    lanes.add(ticket("more", "child", "nested:child", owner="parent", order=3, sender="parent"))
+    assert lanes.start() == ["elder"]
+    lanes.add(ticket("news", "child", "cron", order=4))  # from somebody else: need not wait for the parent's
+    assert lanes.start() == ["news"]
+    lanes.release("news")
+    lanes.release("elder")
+    assert lanes.start() == ["task"]
+    lanes.release("task")
+    assert lanes.start() == ["more"]
+    lanes.release("more")
+    assert len(lanes) == 0
 
 
 def test_a_run_that_waits_lends_its_slot_and_takes_it_back_over_the_cap():
