@@ -1,9 +1,10 @@
-"""Who owns a directory: one supervisor at a time, by flock(2) on the state directory's `lock` file and on the runtime
-directory itself.
+"""Who owns a directory: one supervisor at a time, by flock(2) on the state directory, its `lock` file and the runtime
+directory.
 
 Owns: that exclusion. The kernel releases a lock with its holder's last descriptor, so what the file says is only for
-people: a stale text never refuses anybody, and no pid in it is ever signalled. Children do not inherit the descriptors
-(CLOEXEC): they end with the supervisor (PDEATHSIG), and a gateway that lingers is fenced by the database's epoch."""
+people: a stale text never refuses anybody, and no pid in it is ever signalled. A file that was removed or replaced
+frees nothing: the directory is locked too. Children do not inherit the descriptors (CLOEXEC): they end with the
+supervisor (PDEATHSIG), and a gateway that lingers is fenced by the database's epoch."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from typing import Any
 import trio
 
 RETRY_SECONDS = 0.2
+_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Locked(Exception):
@@ -48,23 +50,24 @@ def _try(descriptor: int) -> bool:
 
 
 class Lock:
-    """Both locks of one supervisor; a context manager that gives them back. The directories exist already."""
+    """The locks of one supervisor; a context manager that gives them back. The directories exist already."""
 
     def __init__(self, state_dir: str, runtime_dir: str) -> None:
+        self._file = os.open(os.path.join(state_dir, "lock"), os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        self._state = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
+        self._runtime = os.open(runtime_dir, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
         self._state_dir, self._runtime_dir = state_dir, runtime_dir
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.open(os.path.join(state_dir, "lock"), flags, 0o600)
-        self._directory = os.open(runtime_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def take_nowait(self) -> None:
-        """Both or none. Raises Locked."""
-        if not _try(self._file):
+        """All or none. Raises Locked."""
+        if not (_try(self._file) and _try(self._state)):
+            self._give_back()
             raise Locked(
                 f"the state directory {self._state_dir} is in use ({_holder(self._file)}). "
                 "Stop that one with `peergate stop`, wait for it with --wait, or choose another --state-dir."
             )
-        if not _try(self._directory):
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        if not os.path.sameopenfile(self._state, self._runtime) and not _try(self._runtime):
+            self._give_back()
             raise Locked(
                 f"the runtime directory {self._runtime_dir} is in use by a system with another state directory. "
                 f"Choose another --runtime-dir; {self._runtime_dir}/status.json tells whose it is."
@@ -74,7 +77,7 @@ class Lock:
             os.pwrite(self._file, json.dumps(describe_ourselves()).encode(), 0)
 
     async def take(self, waiting: Callable[[str], None] = lambda why: None) -> bool:
-        """Wait until both are ours; True. `waiting` hears every RETRY_SECONDS who has them."""
+        """Wait until all are ours; True. `waiting` hears every RETRY_SECONDS who has them."""
         while True:
             try:
                 self.take_nowait()
@@ -86,8 +89,12 @@ class Lock:
 
     def close(self) -> None:
         """Give them back."""
-        os.close(self._file)
-        os.close(self._directory)
+        for descriptor in (self._file, self._state, self._runtime):
+            os.close(descriptor)
+
+    def _give_back(self) -> None:
+        for descriptor in (self._file, self._state, self._runtime):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def __enter__(self) -> Lock:
         return self

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from supervisor.cli.backup import held
+from supervisor.cli.errors import CliError
 from supervisor.lock import Lock, Locked
 
 
@@ -35,8 +37,27 @@ def test_two_state_directories_cannot_share_a_runtime_directory(state, runtime, 
         first.take_nowait()
         with pytest.raises(Locked, match="another state directory"):
             second.take_nowait()
-        with Lock(str(tmp_path), state) as third:  # the half it had was given back
+        (tmp_path / "other").mkdir()
+        with Lock(str(tmp_path), str(tmp_path / "other")) as third:  # what it had was given back
             third.take_nowait()
+
+
+@pytest.mark.parametrize("gone", ["removed", "replaced"])
+def test_a_lock_file_that_is_gone_lets_nobody_in(state, runtime, tmp_path, gone):
+    with Lock(state, runtime) as first:
+        first.take_nowait()
+        (Path(state) / "lock").unlink()
+        if gone == "replaced":
+            (Path(state) / "lock").write_text("")
+        with Lock(state, str(tmp_path)) as second, pytest.raises(Locked, match="is in use"):
+            second.take_nowait()
+        with pytest.raises(CliError, match="must be stopped first"), held(state):
+            pass
+
+
+def test_one_directory_can_be_both(state):
+    with Lock(state, state) as both:
+        both.take_nowait()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1, "started": 1e300, "command": "x"}'])
