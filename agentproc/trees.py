@@ -20,12 +20,25 @@ SWEEP_SECONDS = 3.0
 """A tree that forks faster than this is the supervisor's business: it kills the worker with all that is below."""
 
 
-def children() -> list[int]:
-    """Pids of this process' children, zombies included."""
+def children(of: int | str = "self") -> list[int]:
+    """Pids of this process' children, or another's, zombies included."""
     found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
+    tasks: list[Path] = []
+    with suppress(FileNotFoundError, ProcessLookupError):  # the other may have ended
+        tasks += Path(f"/proc/{of}/task").iterdir()
+    for task in tasks:
         with suppress(FileNotFoundError, ProcessLookupError):  # a thread may end while we look
             found += map(int, (task / "children").read_bytes().split())
+    return found
+
+
+def descendants() -> set[int]:
+    """Pids of everything below this process."""
+    found: set[int] = set()
+    fresh = children()
+    while fresh:
+        found.update(fresh)
+        fresh = [pid for parent in fresh for pid in children(parent) if pid not in found]
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from agentproc import trees
 from agentproc.context import Context
 from agentproc.failure import describe
 from agentproc.runtimes.base import TurnFailed
@@ -36,7 +37,17 @@ class PythonRuntime:
         self._function: TurnFunction | None = None
 
     async def run_turn(self, ctx: Context) -> str | None:
-        """Do the turn. Raises TurnFailed with the agent's own error."""
+        """Do the turn. Raises TurnFailed with the agent's own error. What a turn that ends badly has started ends with
+        it; what one that is done left in the background goes on as long as its worker."""
+        before = trees.descendants()
+        try:
+            return await self._call(ctx)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trees.sweep(before)
+            raise
+
+    async def _call(self, ctx: Context) -> str | None:
         if self._function is None:
             self._function = find(self._entry, self._path)
         try:

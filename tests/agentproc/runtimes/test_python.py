@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,32 @@ async def run(folder: Path, entry: str) -> str | None:
 async def test_an_agent_is_found_in_its_directory_and_answers(folder: Path):
     write(folder, "their_agent", "async def turn(ctx):\n    return ctx.message + '!'\n")
     assert await run(folder, "their_agent:turn") == "hello!"
+
+
+@pytest.mark.parametrize(("end", "left"), [("fails", 1), ("is cut short", 1), ("is done", 2)])
+async def test_what_a_turn_started_ends_with_it_unless_it_is_done(end: str, left: int):
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["/bin/sleep", "100"], start_new_session=True)
+
+    async def turn(ctx: Context) -> str:
+        started.append(start())
+        if end == "fails":
+            raise ValueError
+        await trio.sleep(0 if end == "is done" else 100)
+        return "ok"
+
+    started = [start()]  # by an earlier turn, which was done
+    runtime = PythonRuntime("their:turn")
+    runtime._function = turn
+    try:
+        with trio.move_on_after(0.05), suppress(TurnFailed):
+            await runtime.run_turn(context())
+        assert len([one for one in started if one.poll() is None]) == left
+        assert len(started) == 2
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
 
 
 async def test_the_module_is_kept_from_turn_to_turn(folder: Path):
