@@ -104,13 +104,11 @@ class SupervisorLink:
     # --- hearing ------------------------------------------------------------------------------------------------------
 
     def on(self, kind: type[M], callback: Callable[[M], None]) -> None:
-        """Call `callback` for every message of this kind from now on. Several may be registered; they run in that
-        order."""
+        """Call `callback` for every message of this kind from now on. Several are called in the order they came."""
         self._callbacks.setdefault(kind, []).append(lambda message, fds: callback(message))
 
     def on_with_descriptors(self, kind: type[M], callback: Callable[[M, list[int]], None]) -> None:
-        """The same for a message that carries descriptors; the callback owns them. At most one such callback per
-        kind."""
+        """The same for a message with descriptors, which the callback owns. At most one such callback per kind."""
         self._callbacks.setdefault(kind, []).append(callback)
 
     def keep(self) -> None:
@@ -123,6 +121,10 @@ class SupervisorLink:
         kept, self._kept = self._kept or [], None
         for message, fds in kept:
             self._handle(message, fds)
+
+    def deafen(self) -> None:
+        """Nobody listens any more: what comes is the next gateway's to find out."""
+        self._callbacks.clear()
 
     async def wait_taken(self) -> Taken:
         """Take and Live, before anything else. Raises SupervisorGone if the supervisor goes or says something else."""

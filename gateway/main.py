@@ -157,23 +157,20 @@ class Gateway:
         self._link.keep()
         await background.start(self._link.serve)
         async with open_services(
-            self._settings,
-            Path(taken.take.state_dir),
-            self._link,
-            self._hub,
-            taken.rows,
-            taken.take.generation,
-            quarantined=taken.quarantined,
-            waiting=lambda why: self._link.send_nowait(Beat(status=why)),
-        ) as services:
+            self._settings, Path(taken.take.state_dir), self._link, self._hub, taken.rows, taken.take.generation,
+            quarantined=taken.quarantined, waiting=lambda why: self._link.send_nowait(Beat(status=why)),
+        ) as services:  # fmt: skip
             self._stop.started()
             house = self._furnish(services)
             self._listen_to_supervisor(services)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._tick)
-                nursery.start_soon(self._beat)
-                await self._serve_doors(house, services)
-                nursery.cancel_scope.cancel()
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._tick)
+                    nursery.start_soon(self._beat)
+                    await self._serve_doors(house, services)
+                    nursery.cancel_scope.cancel()
+            finally:
+                self._link.deafen()  # the link outlives the services, which can follow nothing from here on
         for listener in (*taken.doors.values(), *taken.outer.values()):
             listener.close()
 

@@ -4,14 +4,59 @@ weight."""
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
+import trio
+import trio.testing
 
 from gateway.config import Resolved
-from gateway.main import policy_of
+from gateway.control import SupervisorLink, Taken
+from gateway.main import Gateway, policy_of
 from gateway.protocol import scopes
 from gateway.resources import give_memory_back, own_weight
+from gateway.services.admission import accept_all
+from gateway.services.work import NewMessage
+from gateway.stopping import Stop
+from gateway.store import runs
+from gateway.store.database import open_writing
+from supervisor.channel import Channel, pair
+from supervisor.messages import Exited, Take
 from tests.support.overseer import resolved
+
+MAIN = "agent:main:main"
+
+
+def open_door(path: Path) -> socket.socket:
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(str(path))
+    door.listen()
+    return door
+
+
+async def test_a_worker_that_ends_behind_a_gateway_that_has_closed_is_the_next_ones_business(tmp_path: Path):
+    with closing(open_writing(tmp_path / "peergate.db")[0]) as db, db:
+        accept_all(db, [(NewMessage("r1", MAIN, "hello"), 1.0)])
+        runs.update(db, "r1", state="running", attempt=1, spawn="s1")
+    ours, theirs = pair()
+    supervisor, link, stop = Channel(ours), SupervisorLink(theirs), Stop()
+    doors = {name: open_door(tmp_path / name) for name in ("agents", "operator")}
+    take = Take(1, list(doors), str(tmp_path), str(tmp_path), os.getpid(), None)
+    living = [{"spawn": "s1", "agent": "main", "session": MAIN, "pid": 1, "start": 1}]
+    document = resolved({})
+    taken = Taken(take, doors, document, living, [], {})
+    stop.say("test")
+    async with trio.open_nursery() as background:
+        await Gateway(link, taken, msgspec.json.decode(document, type=Resolved), stop).serve(background)
+        supervisor.send_nowait(Exited("s1", "main", MAIN, None, 9))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        background.cancel_scope.cancel()
+    supervisor.close()
+    theirs.close()
+    with closing(open_writing(tmp_path / "peergate.db")[0]) as db:
+        assert [run.state for run in runs.unfinished(db)] == ["running"]
 
 
 def test_the_configuration_says_who_is_whom():
