@@ -19,11 +19,12 @@ from supervisor import channel as channels
 from supervisor import kernel
 from supervisor.channel import Channel
 from supervisor.crashpoints import descriptor
-from supervisor.messages import FactoryReady, Fork, Forked, ForkFailed
+from supervisor.messages import BadMessage, FactoryReady, Fork, Forked, ForkFailed
 
 Method = Literal["zygote", "exec"]
 PATIENCE = 10.0
-"""Seconds a spawn waits while there is no zygote, which takes a fraction of one to start again."""
+"""Seconds a spawn waits while there is no zygote, which takes a fraction of one to start again; and seconds after which
+a zygote that was asked, and answers in milliseconds, but says nothing to anybody, is taken to hang."""
 
 
 class BirthFailed(Exception):
@@ -119,6 +120,8 @@ class Factory:
         self._environment = dict(environment)
         self._zygote: Channel | None = None
         self._attached = trio.Event()
+        self._heard = 0.0  # when a zygote last said something
+        self._serving = trio.CancelScope()
         self._pending: dict[int, _Pending] = {}
         self._last_id = 0
 
@@ -127,19 +130,23 @@ class Factory:
     ) -> None:
         """Work through this zygote until it ends; started when it says FactoryReady. Every spawn it still owes fails
         with FactoryGone. Call again with the next zygote's channel. Raises BadMessage for a zygote that talks
-        nonsense."""
+        nonsense, or says nothing for PATIENCE."""
         try:
-            while (received := await channel.receive()) is not None:
-                message, descriptors = received
-                if isinstance(message, FactoryReady):
-                    self._zygote = channel
-                    self._attached.set()
-                    task_status.started()
-                elif isinstance(message, Forked):
-                    self._forked(message, descriptors)
-                elif isinstance(message, ForkFailed) and (pending := self._pending.pop(message.id, None)):
-                    pending.error = BirthFailed(message.error)
-                    pending.done.set()
+            with trio.CancelScope() as self._serving:
+                while (received := await channel.receive()) is not None:
+                    self._heard = trio.current_time()
+                    message, descriptors = received
+                    if isinstance(message, FactoryReady):
+                        self._zygote = channel
+                        self._attached.set()
+                        task_status.started()
+                    elif isinstance(message, Forked):
+                        self._forked(message, descriptors)
+                    elif isinstance(message, ForkFailed) and (pending := self._pending.pop(message.id, None)):
+                        pending.error = BirthFailed(message.error)
+                        pending.done.set()
+            if self._serving.cancelled_caught:
+                raise BadMessage(f"it was asked to fork and said nothing for {PATIENCE:g} s")
         finally:
             self._lose(channel)
 
@@ -170,7 +177,7 @@ class Factory:
             finally:
                 theirs.close()
                 channels.close_all([writable, waiting])
-            await pending.done.wait()
+            await self._answered(zygote, pending, trio.current_time())
             if pending.forked is None:
                 raise pending.error or FactoryGone("the zygote died")
             # No await from here to the caller: the child becomes ours with the acknowledgement, and must be known then.
@@ -183,6 +190,18 @@ class Factory:
             raise
         finally:
             os.close(acknowledge)
+
+    async def _answered(self, zygote: Channel, pending: _Pending, asked: float) -> None:
+        """Wait for the answer; a zygote that says nothing, to nobody, is given up for the next one."""
+        while not pending.done.is_set():
+            deadline = max(asked, self._heard) + PATIENCE
+            with trio.move_on_at(deadline):
+                await pending.done.wait()
+            if not pending.done.is_set() and max(asked, self._heard) + PATIENCE <= deadline:
+                pending.error = FactoryGone(f"the zygote said nothing for {PATIENCE:g} s; another one is started")
+                if self._zygote is zygote:
+                    self._serving.cancel()
+                return
 
     def _forked(self, message: Forked, descriptors: list[int]) -> None:
         pending = self._pending.pop(message.id, None)

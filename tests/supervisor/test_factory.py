@@ -12,7 +12,7 @@ import trio
 
 from supervisor.channel import Channel, close_all, pair, receive_blocking, send_blocking
 from supervisor.factory import PATIENCE, BirthFailed, Factory, FactoryGone
-from supervisor.messages import FactoryReady, Fork, Forked, ForkFailed
+from supervisor.messages import BadMessage, FactoryReady, Fork, Forked, ForkFailed
 
 
 class Zygote:
@@ -157,3 +157,28 @@ async def test_no_descriptor_is_left_by_births_that_failed(factory, zygote, nurs
             close_all(zygote.heard.pop()[1])
             send_blocking(zygote.socket, ForkFailed(request.id, "no"))
     assert open_descriptors() == before
+
+
+async def test_a_zygote_that_hangs_is_given_up_and_one_that_is_slow_is_not(factory, zygote, autojump_clock):
+    ended: list[BaseException] = []
+
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await factory.serve_zygote(zygote.channel, task_status=task_status)
+        except BadMessage as bad:
+            ended.append(bad)
+
+    zygote.ready()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve)
+        nursery.start_soon(failure_of, factory)
+        request = await zygote.hears()
+        nursery.start_soon(failure_of, factory)
+        await zygote.hears()
+        await trio.sleep(PATIENCE - 1)
+        send_blocking(zygote.socket, ForkFailed(request.id, "busy"))
+        await trio.sleep(PATIENCE - 1)
+        assert ended == []
+        await trio.sleep(2)
+        assert "said nothing for 10 s" in str(ended[0])
+    assert "no zygote within" in str(await failure_of(factory))
