@@ -5,7 +5,6 @@ Each says one JSON line on standard output when it has done its part, and lives 
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import errno
 import json
 import os
@@ -13,6 +12,8 @@ import socket
 import struct
 import sys
 from pathlib import Path
+
+import msgspec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,7 +101,7 @@ def receive(path: str, error: str = "", when: str = "") -> None:
         sys.stdin.readline()
     sock, _ = listener.accept()
     facts = read_peer(sock)
-    say({**dataclasses.asdict(facts), "groups": sorted(facts.groups), "has_pidfd": facts.pidfd is not None})
+    say({**msgspec.structs.asdict(facts), "groups": sorted(facts.groups), "has_pidfd": facts.pidfd is not None})
     sys.stdin.read()
 
 
