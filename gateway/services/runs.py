@@ -87,9 +87,8 @@ class Runs:
             raise invalid(f"the message has {len(message.text)} characters, at most {MAX_MESSAGE_CHARS} are allowed")
         agent = self._agent_of(message.session_key)
         if engine.draining is not None and self.snapshot(message.run_id) is None:
-            raise unavailable(
-                f"the system is stopping ({engine.draining}); send again with the same idempotency key", 1000
-            )
+            again = "send it again when it is back; programs: with the same idempotency key"
+            raise unavailable(f"the system is stopping ({engine.draining}); {again}", 1000)
         return self._with_limit(message, agent), engine.clock()
 
     def _with_limit(self, message: NewMessage, agent: str) -> NewMessage:
