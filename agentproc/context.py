@@ -25,7 +25,16 @@ from typing import Any, Protocol, TypeVar
 from agentproc import arguments
 from agentproc.inbox import Announce, Inbox, announce_in
 from agentproc.journal import canonical_value
-from agentproc.results import ActionFailed, Begun, Child, Finished, SendResult, SpawnRefused, ToolRefused
+from agentproc.results import (
+    ActionFailed,
+    Begun,
+    Child,
+    Finished,
+    SendResult,
+    SpawnRefused,
+    ToolRefused,
+    finished_in,
+)
 from gateway.protocol.keys import main_key, parse_key
 from gateway.protocol.limits import MAX_ACTION_RESULT_BYTES
 from supervisor.crashpoints import wall_clock
@@ -201,7 +210,7 @@ class Context:
         if children is not None:
             args["taskIds"] = [child.run_id for child in children]
         result = _answered(await self.invoke("subagents", args))
-        return Finished([_finished(row) for row in result.get("results") or ()], int(result.get("pending") or 0))
+        return Finished(finished_in("subagents", result), int(result.get("pending") or 0))
 
     async def cron(self, action: str, **fields: Any) -> dict[str, Any]:
         """This agent's jobs that run by the clock: `action` is add, list, get, update, remove, run, runs, status or
@@ -286,15 +295,3 @@ def _answered(result: dict[str, Any]) -> dict[str, Any]:
     if result.get("status") in ("error", "forbidden"):
         raise ToolRefused(str(result["status"]), str(result.get("error") or "no reason was given"))
     return result
-
-
-def _finished(row: Mapping[str, Any]) -> Announce:
-    return Announce(
-        child_session_key=str(row.get("childSessionKey") or ""),
-        run_id=str(row.get("taskId") or ""),
-        status=str(row.get("status", "unknown")),
-        result=str(row.get("result") or ""),
-        label=row.get("label"),
-        task_name=row.get("taskName"),
-        error=row.get("error"),
-    )

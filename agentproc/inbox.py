@@ -16,6 +16,8 @@ import trio
 MAX_WAITING = 10_000
 """Messages a turn may leave lying. What comes on top is not kept here: it is given back to the gateway as unread when
 the run ends."""
+COMPARED_CHARS = 100_000
+"""Of a result, to see whether it was told before: the gateway cuts it behind that in an announcement."""
 
 
 class Announce(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ class Inbox:
         self._seen: set[int] = set()
         self._too_many: list[int] = []
         self._shown: Message | None = None
-        self._told: set[str] = set()
+        self._told: set[tuple[str, ...]] = set()
         self._arrived = trio.Event()
 
     def put(self, message: Message) -> None:
@@ -100,14 +102,15 @@ class Inbox:
         self._shown = None
         return self._waiting.popleft() if self._waiting else None
 
-    def withdraw(self, run_ids: Iterable[str]) -> None:
-        """The turn is told the results of these sub-agents another way: their announcements, also one that is still on
-        its way, count as taken; not one that somebody has peeked at and is about to take."""
-        self._told.update(run_ids)
+    def withdraw(self, told: Iterable[Announce]) -> None:
+        """The turn is told these results another way: announcements of the same, also one that is still on its way,
+        count as taken; not one that somebody has peeked at and is about to take. A sub-agent whose message was parked
+        and then tried again ends a second time: what it announces then is news."""
+        self._told.update(map(_essence, told))
         self._waiting = deque(one for one in self._waiting if one is self._shown or not self._is_told(one))
 
     def _is_told(self, message: Message) -> bool:
-        return message.announce is not None and message.announce.run_id in self._told
+        return message.announce is not None and _essence(message.announce) in self._told
 
     async def peek(self) -> Message:
         """The next message, left where it is: it stays unread until it is taken."""
@@ -132,3 +135,8 @@ class Inbox:
         message = await self.get()
         assert message is not None  # without a timeout there is always one
         return message
+
+
+def _essence(announce: Announce) -> tuple[str, ...]:
+    """What makes two tellings of a result the same."""
+    return announce.run_id, announce.status, announce.error or "", announce.result[:COMPARED_CHARS]

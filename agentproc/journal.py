@@ -63,12 +63,6 @@ def did_nothing(tool: str, result: Mapping[str, Any]) -> bool:
     return status == "forbidden" or (tool == "subagents" and status == "timeout")
 
 
-def results_in(tool: str, result: Mapping[str, Any]) -> list[str]:
-    """The run ids of the sub-agents whose results a tool's answer tells."""
-    rows = result.get("results") or () if tool == "subagents" else ()
-    return [str(row.get("taskId")) for row in rows]
-
-
 def digest_of(tool: str, args: Mapping[str, Any]) -> str:
     """What was asked, in 16 hexadecimal digits; the order of keys does not matter."""
     text = json.dumps([tool, args], sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -56,6 +56,23 @@ class Finished(list[Announce]):
         self.pending = pending
 
 
+def finished_in(tool: str, result: Mapping[str, Any]) -> list[Announce]:
+    """The finished sub-agents whose results a tool's answer tells."""
+    rows = result.get("results") or () if tool == "subagents" else ()
+    return [
+        Announce(
+            child_session_key=str(row.get("childSessionKey") or ""),
+            run_id=str(row.get("taskId") or ""),
+            status=str(row.get("status", "unknown")),
+            result=str(row.get("result") or ""),
+            label=row.get("label"),
+            task_name=row.get("taskName"),
+            error=row.get("error"),
+        )
+        for row in rows
+    ]
+
+
 class ActionFailed(Exception):
     """An action of `ctx.once` failed in an earlier attempt of this run and must not be repeated; the text is its
     error."""

@@ -17,8 +17,9 @@ import trio
 from agentproc.context import Begun, Context, ToolRefused
 from agentproc.failure import describe
 from agentproc.inbox import Inbox, Message
-from agentproc.journal import Journal, canonical, did_nothing, results_in
+from agentproc.journal import Journal, canonical, did_nothing
 from agentproc.outbox import Outbox
+from agentproc.results import finished_in
 from agentproc.runtimes.base import Runtime, TurnFailed, TurnTimedOut
 from agentproc.uplink import Uplink
 from gateway.client import CallFailed
@@ -107,7 +108,7 @@ class Turn:
         crashpoint("worker.call.after")
         if did_nothing(tool, result):
             self._journal.forget(tool, args)
-        self.inbox.withdraw(results_in(tool, result))
+        self.inbox.withdraw(finished_in(tool, result))
         return result
 
     async def set_steering(self, open: bool) -> None:

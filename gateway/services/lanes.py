@@ -1,10 +1,9 @@
 """Which queued runs may start now. Pure: no clock, no task, no file.
 
 Owns the caps. Rules: one run per session at a time; what one sender told a session goes in the order it came, in
-whatever lanes; a lane has so many slots; inside a lane the owners (parent
-sessions) take turns, so that two hundred children of one cannot starve another; a run that waits holds no slot, and
-takes its slot back even when that goes over the cap, because it must be able to end. A child never queues in its
-parent's lane (see `lane_of`)."""
+whatever lanes; a lane has so many slots; inside a lane the owners (parent sessions) take turns, so that two hundred
+children of one cannot starve another; a run that waits holds no slot, and takes its slot back even when that goes over
+the cap, because it must be able to end. A child never queues in its parent's lane (see `lane_of`)."""
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from agentproc import inbox as module
-from agentproc.inbox import Inbox, Message, announce_in
+from agentproc.inbox import Announce, Inbox, Message, announce_in
 
 ANNOUNCE = {
     "kind": "internal_system", "sourceSessionKey": "agent:main:subagent:1", "sourceTool": "sessions_spawn",
@@ -69,18 +70,33 @@ async def test_more_than_fits_is_given_back_as_unread(monkeypatch):
     assert inbox.unread() == [2, 3]
 
 
+def told(run_id: str) -> Announce:
+    return Announce("agent:main:subagent:1", run_id, "ok", "42")
+
+
 async def test_a_result_told_another_way_is_not_handed_out_again():
     inbox, other = Inbox(), {**ANNOUNCE, "childRunId": "r2"}
     inbox.put(Message("r1 is done", ANNOUNCE, 1))
     inbox.put(Message("r2 is done", other, 2))
-    inbox.withdraw(["r1"])
+    inbox.withdraw([told("r1")])
     assert inbox.unread() == [2]
-    inbox.withdraw(["r3"])
+    inbox.withdraw([told("r3")])
     inbox.put(Message("r3 is done", {**ANNOUNCE, "childRunId": "r3"}, 3))  # was on its way
     assert inbox.unread() == [2]
     shown = await inbox.peek()
-    inbox.withdraw(["r2"])  # too late: somebody is about to take it
+    inbox.withdraw([told("r2")])  # too late: somebody is about to take it
     assert inbox.get_nowait() is shown
+
+
+@pytest.mark.parametrize(
+    "second", [{"status": "ok", "result": "42"}, {"error": "again"}, {"result": "more was said before it broke"}]
+)
+def test_what_a_parked_sub_agent_comes_to_when_it_is_tried_again_is_no_repetition(second: dict[str, str]):
+    inbox, first = Inbox(), {**ANNOUNCE, "status": "error", "error": "its worker died", "result": ""}
+    inbox.withdraw([Announce("agent:main:subagent:1", "r1", "error", "", error="its worker died")])
+    inbox.put(Message("r1 was interrupted", first, 1))
+    inbox.put(Message("r1 is done", {**first, **second}, 2))
+    assert inbox.unread() == [2]
 
 
 def test_an_announce_is_read_from_the_gateways_word():

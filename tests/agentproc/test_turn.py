@@ -86,7 +86,13 @@ async def test_a_result_that_a_turn_waited_for_is_not_among_its_messages_as_well
     async with open_worker(tmp_path, wait) as (fake, _):
 
         async def answer(params: dict[str, Any]) -> dict[str, Any]:
-            announce = {"kind": "internal_system", "sourceTool": "sessions_spawn", "childRunId": "kid", "result": "42"}
+            announce = {
+                "kind": "internal_system",
+                "sourceTool": "sessions_spawn",
+                "childRunId": "kid",
+                "status": "ok",
+                "result": "42",
+            }
             mail = {"id": 1, "message": "kid is done", "provenance": announce}
             await fake.post("worker.steer", {"runId": "r1", "attempt": 1, "mails": [mail]})
             row = {"taskId": "kid", "childSessionKey": "k", "status": "ok", "result": "42"}

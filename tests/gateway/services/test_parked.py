@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from agentproc.inbox import Inbox, Message
+from agentproc.results import finished_in
 from gateway.protocol.errors import Refusal
+from tests.support.calls import Caller, worker_principal
 from tests.support.engine import Worker, finished_turn, open_box
 
 MAIN = "agent:main:main"
@@ -95,6 +98,33 @@ async def test_a_parent_that_heard_of_the_failure_hears_of_the_success(box):
     await child.finish(run, "42")
     told = await parent.next()
     assert (told.provenance["status"], told.provenance["result"]) == ("ok", "42")
+
+
+async def test_a_turn_that_was_told_of_the_failure_is_given_the_success_among_its_messages(box):
+    await box.send("hello")
+    parent, turn = await box.take()
+    await parent.steer(turn)
+    await box.spawn("kid", parent_run="hello")
+    await poison(box, KID)
+    agent, inbox = Caller(box.services, worker_principal(parent.born)), Inbox()
+
+    async def hear() -> None:
+        _, payload = await parent.link.wait_event()
+        for mail in payload["mails"]:
+            inbox.put(Message(mail["message"], mail["provenance"], mail["id"]))
+
+    await hear()
+    asked = {"action": "wait", "taskIds": ["run-kid"], "timeoutSeconds": 0}
+    inbox.withdraw(finished_in("subagents", await agent.ask("tools.invoke", name="subagents", args=asked)))
+    assert inbox.unread() == []  # the answer says what the announcement says
+    await box.services.mailbox.retry("run-kid")
+    child, run = await box.take(KID)
+    await child.finish(run, "42")
+    await hear()
+    told = inbox.get_nowait()
+    assert told is not None
+    assert told.announce is not None
+    assert (told.announce.status, told.announce.result) == ("ok", "42")
 
 
 async def test_a_failure_nobody_heard_of_is_taken_back(box):
