@@ -41,10 +41,25 @@ def _holder(descriptor: int) -> str:
         return "another process"
 
 
-def _try(descriptor: int) -> bool:
+def open_state(state_dir: str) -> tuple[int, int]:
+    """What is locked of a state directory, as descriptors: its `lock` file, made where there is none, and the
+    directory itself. Raises OSError."""
+    directory = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.open("lock", os.O_RDWR | os.O_CREAT | _FLAGS, 0o600, dir_fd=directory), directory
+    except OSError:
+        os.close(directory)
+        raise
+
+
+def lock_all(*descriptors: int) -> bool:
+    """All or none; False when somebody else has one of them."""
+    try:
+        for descriptor in descriptors:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        for descriptor in descriptors:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         return False
     return True
 
@@ -53,21 +68,20 @@ class Lock:
     """The locks of one supervisor; a context manager that gives them back. The directories exist already."""
 
     def __init__(self, state_dir: str, runtime_dir: str) -> None:
-        self._file = os.open(os.path.join(state_dir, "lock"), os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
-        self._state = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
+        self._file, self._state = open_state(state_dir)
         self._runtime = os.open(runtime_dir, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
         self._state_dir, self._runtime_dir = state_dir, runtime_dir
 
     def take_nowait(self) -> None:
         """All or none. Raises Locked."""
-        if not (_try(self._file) and _try(self._state)):
-            self._give_back()
+        if not lock_all(self._file, self._state):
             raise Locked(
                 f"the state directory {self._state_dir} is in use ({_holder(self._file)}). "
                 "Stop that one with `peergate stop`, wait for it with --wait, or choose another --state-dir."
             )
-        if not os.path.sameopenfile(self._state, self._runtime) and not _try(self._runtime):
-            self._give_back()
+        if not os.path.sameopenfile(self._state, self._runtime) and not lock_all(self._runtime):
+            for descriptor in (self._file, self._state):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             raise Locked(
                 f"the runtime directory {self._runtime_dir} is in use by a system with another state directory. "
                 f"Choose another --runtime-dir; {self._runtime_dir}/status.json tells whose it is."
@@ -91,10 +105,6 @@ class Lock:
         """Give them back."""
         for descriptor in (self._file, self._state, self._runtime):
             os.close(descriptor)
-
-    def _give_back(self) -> None:
-        for descriptor in (self._file, self._state, self._runtime):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def __enter__(self) -> Lock:
         return self

@@ -138,7 +138,7 @@ class ProxyRule(msgspec.Struct, frozen=True):
     required_headers: tuple[str, ...] = ()
     allow_users: frozenset[str] = frozenset()
     allow_loopback: bool = False
-    proxy_uids: frozenset[int] = msgspec.field(default=frozenset())
+    proxy_uids: frozenset[int] = frozenset()
 
 
 def check_user(

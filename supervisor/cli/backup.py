@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,20 +109,19 @@ def _restored_text(told: Mapping[str, Any]) -> str:
 @contextmanager
 def held(state_dir: str) -> Iterator[None]:
     """The state directory, ours alone: the locks a supervisor holds for its life. Raises CliError."""
-    with ExitStack() as opened:
-        try:
-            directory = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            opened.callback(os.close, directory)
-            lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
-            opened.callback(os.close, lock)
-        except OSError as error:
-            raise CliError(f"{state_dir}: {error.strerror}", fix="run this as the uid that runs peergate") from None
+    from supervisor.lock import lock_all, open_state
+
+    try:
+        lock, directory = open_state(os.path.realpath(state_dir))
+    except OSError as error:
+        raise CliError(f"{state_dir}: {error.strerror}", fix="run this as the uid that runs peergate") from None
+    try:
         owner = os.stat(state_dir)
         if os.geteuid() == 0:
             os.fchown(lock, owner.st_uid, owner.st_gid)
-        try:
-            for descriptor in (lock, directory):  # the file alone may have been removed under a running system
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CliError(f"a system runs on {state_dir}; it must be stopped first", fix="peergate stop") from None
+        if not lock_all(lock, directory):
+            raise CliError(f"a system runs on {state_dir}; it must be stopped first", fix="peergate stop")
         yield
+    finally:
+        os.close(lock)
+        os.close(directory)

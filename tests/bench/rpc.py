@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tests.bench.door import READ
 from tests.bench.floors import echo, python_start
 from tests.bench.load import closed_loop, connect, frame, percentile, round_trips
 from tests.bench.place import BURNERS, at_work, database
@@ -34,7 +35,7 @@ def _unix(system: System) -> list[Row]:
     bare = echo()
     bodies = [_cheapest(index) for index in range(CALLS)]
     with connect(system.operator) as client:
-        times = round_trips(client, [frame(str(index), "last-heartbeat", {}) for index in range(CALLS)])
+        times = round_trips(client, [frame(str(index), READ, {}) for index in range(CALLS)])
         reading = round_trips(client, bodies)
         rate = percentile([closed_loop([client], bodies * 4, window=PIPELINED) for _ in range(3)], 50)
     return [
