@@ -67,13 +67,14 @@ class SpawnRefused(Exception):
 
 class Taken(msgspec.Struct, frozen=True):
     """What a gateway starts with. `doors` and `outer` map the names of Unix and TCP doors to listening sockets;
-    `document` is the resolved configuration as JSON; `rows` are the workers alive (`supervisor.messages.Live`)."""
+    `document` is the resolved configuration as JSON; `rows` are the workers alive (`supervisor.messages.Live`),
+    `quarantined` the agents in quarantine with the reason."""
 
     take: Take
     doors: dict[str, socket.socket]
     document: bytes
     rows: list[dict[str, Any]]
-    quarantined: list[str]
+    quarantined: dict[str, str]
     outer: dict[str, socket.socket]
 
 
@@ -134,14 +135,14 @@ class SupervisorLink:
             raise SupervisorGone(f"expected Take with its descriptors, got {type(take).__name__} with {len(fds)}")
         doors = {name: socket.socket(fileno=fd) for name, fd in zip(take.doors, fds, strict=False)}
         outer = {name: doors.pop(name) for name in take.doors if name.startswith(OUTER_PREFIX)}
-        taken = Taken(take, doors, read_memfd(fds[-1]), [], [], outer)
+        taken = Taken(take, doors, read_memfd(fds[-1]), [], {}, outer)
         while True:
             live, more = await self._receive()
             close_all(more)
             if not isinstance(live, Live):
                 raise SupervisorGone(f"expected Live, got {type(live).__name__}")
             taken.rows.extend(live.rows)
-            taken.quarantined.extend(live.quarantined)
+            taken.quarantined.update(live.quarantined)
             if live.last:
                 return taken
 

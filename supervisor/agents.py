@@ -289,6 +289,7 @@ class Agents:
         crashpoint("supervisor.exited.after")
         if died and self.quarantine.died(entry.agent, trio.current_time()):
             held = f"{self.quarantine.held[entry.agent]}; the last: {describe(end)}{why}"
+            self.quarantine.hold(entry.agent, held)
             fix = f"mend it, then: peergate agents release {entry.agent}"
             self.around.log.error(f"agent {entry.agent} is in quarantine: {held}", agent=entry.agent, fix=fix)
             self.tell(Quarantined(entry.agent, True, held))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 import trio
 
@@ -17,6 +17,7 @@ from supervisor.channel import Channel, ChannelFull
 from supervisor.holders import Holders
 from supervisor.logfile import Log
 from supervisor.messages import (
+    REASONS_PER_MESSAGE,
     ROWS_PER_MESSAGE,
     BadMessage,
     Beat,
@@ -42,6 +43,8 @@ from supervisor.processes import Subject, rows
 from supervisor.spawn import SpawnTable
 from supervisor.whois import Whois as Resolver
 
+Row = TypeVar("Row")
+
 
 @dataclass(frozen=True, slots=True)
 class Gift:
@@ -53,10 +56,10 @@ class Gift:
     release: Callable[[], None]
 
 
-def pieces(table: Sequence[dict[str, Any]]) -> Iterable[tuple[list[dict[str, Any]], bool]]:
+def pieces(table: Sequence[Row], rows: int = ROWS_PER_MESSAGE) -> Iterable[tuple[list[Row], bool]]:
     """A long table in parts that fit a message, and whether a part is the last; an empty table is one empty part."""
-    for start in range(0, max(len(table), 1), ROWS_PER_MESSAGE):
-        yield list(table[start : start + ROWS_PER_MESSAGE]), start + ROWS_PER_MESSAGE >= len(table)
+    for start in range(0, max(len(table), 1), rows):
+        yield list(table[start : start + rows]), start + rows >= len(table)
 
 
 @dataclass(slots=True)
@@ -142,9 +145,10 @@ class Control:
         try:
             channel.send_nowait(gift.take, gift.descriptors)
             assert self._agents is not None
-            held = list(self._agents.quarantine.held)
-            for part, last in pieces(self._agents.live_rows()):
-                channel.send_nowait(Live(part, held, last))
+            for part, _ in pieces(self._agents.live_rows()):
+                channel.send_nowait(Live(part, {}, last=False))
+            for held, last in pieces(list(self._agents.quarantine.held.items()), REASONS_PER_MESSAGE):
+                channel.send_nowait(Live([], dict(held), last))
         finally:
             gift.release()
         try:

@@ -25,6 +25,8 @@ Method = Literal["zygote", "exec"]
 PATIENCE = 10.0
 """Seconds a spawn waits while there is no zygote, which takes a fraction of one to start again; and seconds after which
 a zygote that was asked, and answers in milliseconds, but says nothing to anybody, is taken to hang."""
+SECOND_LOOK = 0.1
+"""Seconds given to what a zygote said to be read, before it is taken to hang."""
 
 
 class BirthFailed(Exception):
@@ -196,6 +198,8 @@ class Factory:
         while not pending.done.is_set():
             deadline = max(asked, self._heard) + PATIENCE
             with trio.move_on_at(deadline):
+                await pending.done.wait()
+            with trio.move_on_after(SECOND_LOOK):  # stopped and continued ourselves, we find the answer unread
                 await pending.done.wait()
             if not pending.done.is_set() and max(asked, self._heard) + PATIENCE <= deadline:
                 pending.error = FactoryGone(f"the zygote said nothing for {PATIENCE:g} s; another one is started")

@@ -15,6 +15,8 @@ MAX_MESSAGE_BYTES = 160 * 1024
 """Below the default socket buffer (212,992 bytes), so that one datagram always fits an empty queue."""
 ROWS_PER_MESSAGE = 200
 """Long tables are sent in pieces of this many rows; `last` marks the last piece."""
+REASONS_PER_MESSAGE = 50
+"""The same for texts that a worker may have had a say in: its last words, escaped, take up to 2 KB each."""
 
 OUTER_PREFIX = "outer:"
 """The name of a TCP door is this and its number; every other door is a Unix socket."""
@@ -73,11 +75,11 @@ class Take(Message):
 
 
 class Live(Message):
-    """Workers that are alive as the gateway starts; follows Take. Rows: {spawn, agent, session, pid, start,
-    quarantine}."""
+    """Workers that are alive as the gateway starts, and the agents in quarantine with the reason; follows Take. Rows:
+    {spawn, agent, session, pid, start, quarantine}."""
 
     rows: list[dict[str, Any]]
-    quarantined: list[str]
+    quarantined: dict[str, str]
     last: bool = True
 
 

@@ -4,7 +4,7 @@ Owns the bundle `Services`; `open_services` is the only way to get one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +95,7 @@ async def open_services(
     live_rows: list[dict[str, Any]],
     generation: int,
     *,
-    quarantined: Sequence[str] = (),
+    quarantined: Mapping[str, str] | None = None,
     clock: Callable[[], float] = wall_ms,
     waiting: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Services]:
@@ -128,7 +128,7 @@ async def open_services(
                 SessionEdits(engine), health, Attendance(hub, clock, engine.timers), Identity(state_dir), counters,
             )  # fmt: skip
             try:
-                await recover(engine, live_rows, list(quarantined))
+                await recover(engine, live_rows, quarantined or {})
             except Refusal as refusal:
                 raise Unwilling(refusal.shape.message) from refusal
             nursery.start_soon(cron.serve)

@@ -210,8 +210,11 @@ class Engine:
         self.workers.summon(run.agent, run.session)
 
     def _start_expired(self, run: Active, limit_ms: int) -> None:
-        if self.database.trouble is not None:  # its worker could not be given the run: not the worker's fault
-            return self.timers.set(("start", run.id), limit_ms / 1000, partial(self._start_expired, run, limit_ms))
+        # A disk that takes no lease, or a supervisor that does not answer, is not the worker's fault.
+        owed = limit_ms / 1000 if self.database.trouble is not None else self.workers.owed(run.session)
+        if owed > 0:
+            again = min(owed, limit_ms / 1000)
+            return self.timers.set(("start", run.id), again, partial(self._start_expired, run, limit_ms))
         self.fail(
             run.id,
             f"the worker of agent {run.agent} did not connect within {limit_ms} ms "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.services import endings
@@ -25,10 +25,10 @@ from gateway.store.runs import RunRecord
 log = logging.getLogger("gateway.recovery")
 
 
-async def recover(engine: Engine, live_rows: list[dict[str, Any]], quarantined: list[str]) -> None:
-    """Fill an empty engine. `live_rows`: {spawn, agent, session, pid, start}."""
-    for agent in quarantined:
-        engine.holds.quarantine(agent, "since before the gateway started")
+async def recover(engine: Engine, live_rows: list[dict[str, Any]], quarantined: Mapping[str, str]) -> None:
+    """Fill an empty engine. `live_rows`: {spawn, agent, session, pid, start}; `quarantined`: agents and the reason."""
+    for agent, why in quarantined.items():
+        engine.holds.quarantine(agent, why)
     for agent in engine.database.read(records.stopped_agents):
         engine.holds.stop(agent)
     live = {str(row["spawn"]): row for row in live_rows}

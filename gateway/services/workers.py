@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from gateway.control import SpawnRefused
-from gateway.services.ports import Peer, Publisher, Supervisor, WorkerIdentity
+from gateway.services.ports import Born, Peer, Publisher, Supervisor, WorkerIdentity
 from gateway.services.timers import Timers
 from gateway.services.turns import Holder
 from supervisor.crashpoints import crashpoint
@@ -39,7 +39,8 @@ that was read before its connection was ended) is heard a turn of the event loop
 class Seat(msgspec.Struct, eq=False):
     """One worker process. `holds`: the run in its hands, also one that was ended and that it has not let go of yet.
     `stopped`: its end was asked for. `gone`: its process has ended. `wake` ends the wait of its worker.next; `turn` is
-    the newest such call, None while it makes none; `heard` is when it last connected or ended one (trio's clock)."""
+    the newest such call, None while it makes none; `heard` is when it last connected or ended one (trio's clock);
+    `owed` as for one that is coming."""
 
     holder: Holder
     agent: str
@@ -52,6 +53,7 @@ class Seat(msgspec.Struct, eq=False):
     wake: trio.Event = msgspec.field(default_factory=trio.Event)
     turn: object = None
     heard: float = 0.0
+    owed: float = 0.0
 
     def post(self, event: str, payload: dict[str, Any]) -> None:
         """Tell the worker; one that is away hears it when it comes back (worker.next)."""
@@ -60,9 +62,12 @@ class Seat(msgspec.Struct, eq=False):
 
 
 class Coming(msgspec.Struct, eq=False):
-    """A worker that has been asked for; `cause` is why it is not there yet."""
+    """A worker that has been asked for; `cause` is why it is not there yet. `asked`: since when the supervisor owes an
+    answer (trio's clock); `owed`: the seconds it took for the ones before, as far as `Workers.owed` has not told."""
 
     cause: str = "the supervisor has not answered yet"
+    asked: float | None = None
+    owed: float = 0.0
     scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
 
 
@@ -166,6 +171,18 @@ class Workers:
         failed = self._failures.get(session)
         return coming.cause if coming else failed[1] if failed else "no worker was asked for"
 
+    def owed(self, session: str) -> float:
+        """Seconds that went by because the supervisor owed an answer about this session's worker, each told once. It
+        may be stopped, or busy: its time is not the worker's."""
+        coming, now = self._coming.get(session), trio.current_time()
+        if coming is not None and coming.asked is not None:
+            coming.owed, coming.asked = coming.owed + now - coming.asked, now
+        waited = coming or self._by_session.get(session)
+        owed = waited.owed if waited is not None else 0.0
+        if waited is not None:
+            waited.owed = 0.0
+        return owed
+
     # --- bringing one -------------------------------------------------------------------------------------------------
 
     def summon(self, agent: str, session: str) -> None:
@@ -232,7 +249,7 @@ class Workers:
         while session not in self._by_session:
             try:
                 crashpoint("gateway.spawn.before")
-                born = await self._supervisor.spawn(agent, session)
+                born = await self._answer(self._supervisor.spawn(agent, session), coming)
             except SpawnRefused as refusal:
                 coming.cause = refusal.reason
                 if refusal.quarantined:
@@ -243,12 +260,20 @@ class Workers:
                 continue
             # Without a checkpoint between the answer and the seat: an exit that follows must find it.
             seat = self._seats.get(born.spawn) or self._sit(Holder(born.spawn, born.pid, born.start), agent, session)
+            seat.owed = coming.owed
             self._tell(seat, "spawned")
             early = self._exits.get(born.spawn)
             if early is not None:
                 self._forget(session, coming)  # so that whoever hears of the exit can ask again
                 self.exited(early)
             return
+
+    async def _answer(self, asking: Awaitable[Born], coming: Coming) -> Born:
+        coming.asked = trio.current_time()
+        try:
+            return await asking
+        finally:
+            coming.owed, coming.asked = coming.owed + trio.current_time() - coming.asked, None
 
     def _sit(self, holder: Holder, agent: str, session: str) -> Seat:
         seat = self._seats[holder.spawn] = Seat(holder, agent, session)

@@ -210,13 +210,16 @@ def stream_of(db: sqlite3.Connection, run_id: str, attempt: int, stream: str) ->
     return [json.loads(data) for (data,) in db.execute(sql, (run_id, attempt, stream))]
 
 
-def drop_events_of_ended(db: sqlite3.Connection, since: float, before: float, limit: int) -> float:
-    """Forget the events of up to `limit` runs that ended from `since` until `before`; their text and error stay.
-    Up to when all of them are forgotten now."""
-    sql = "SELECT id, ended_at FROM runs WHERE ended_at >= ? AND ended_at < ? ORDER BY ended_at LIMIT ?"
-    found = db.execute(sql, (since, before, limit)).fetchall()
-    db.executemany("DELETE FROM run_events WHERE run = ?", [(run_id,) for run_id, _ in found])
-    return before if len(found) < limit else float(found[-1][1])
+def drop_events_of_ended(
+    db: sqlite3.Connection, since: tuple[float, int], before: float, limit: int
+) -> tuple[float, int]:
+    """Forget the events of up to `limit` runs that ended after `since` and until `before`; their text and error stay.
+    Returns where to go on: when the last of them ended, and its number, for many may end at once."""
+    sql = """SELECT id, ended_at, seq FROM runs WHERE ended_at >= ? AND ended_at < ? AND (ended_at > ? OR seq > ?)
+        ORDER BY ended_at, seq LIMIT ?"""
+    found = db.execute(sql, (since[0], before, *since, limit)).fetchall()
+    db.executemany("DELETE FROM run_events WHERE run = ?", [(run_id,) for run_id, _, _ in found])
+    return (before, -1) if len(found) < limit else (float(found[-1][1]), int(found[-1][2]))
 
 
 def reopen(db: sqlite3.Connection, run: RunRecord, state: str, attempts: int) -> RunRecord:

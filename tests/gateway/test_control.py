@@ -84,12 +84,12 @@ async def test_taking_over_brings_doors_configuration_and_the_living(ends):
         document = memfd(b"{}")
         supervisor.say(TAKE, [one.fileno(), two.fileno(), tcp.fileno(), document])
         os.close(document)
-        supervisor.say(Live([{"spawn": "s1"}], ["scout"], last=False))
-        supervisor.say(Live([{"spawn": "s2"}], []))
+        supervisor.say(Live([{"spawn": "s1"}], {"scout": "5 deaths"}, last=False))
+        supervisor.say(Live([{"spawn": "s2"}], {"main": "held"}))
         taken = await link.wait_taken()
     assert (taken.take, taken.document) == (TAKE, b"{}")
     assert [row["spawn"] for row in taken.rows] == ["s1", "s2"]
-    assert taken.quarantined == ["scout"]
+    assert taken.quarantined == {"scout": "5 deaths", "main": "held"}
     assert (list(taken.doors), list(taken.outer)) == (["agents", "operator"], ["outer:0"])
     assert taken.outer["outer:0"].family == socket.AF_INET
     for door in (*taken.doors.values(), *taken.outer.values()):

@@ -159,6 +159,21 @@ async def test_no_descriptor_is_left_by_births_that_failed(factory, zygote, nurs
     assert open_descriptors() == before
 
 
+async def test_a_supervisor_that_was_held_up_itself_reads_the_answer_first(factory, zygote, nursery, autojump_clock):
+    zygote.ready()
+    await nursery.start(factory.serve_zygote, zygote.channel)
+    for _ in range(20):  # who wakes first is left to chance
+        async with trio.open_nursery() as asking:
+
+            async def ask() -> None:
+                assert str(await failure_of(factory)) == "busy"
+
+            asking.start_soon(ask)
+            request = await zygote.hears()
+            send_blocking(zygote.socket, ForkFailed(request.id, "busy"))
+            autojump_clock.jump(PATIENCE + 1)
+
+
 async def test_a_zygote_that_hangs_is_given_up_and_one_that_is_slow_is_not(factory, zygote, autojump_clock):
     ended: list[BaseException] = []
 

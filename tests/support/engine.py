@@ -49,7 +49,7 @@ class Born:
 
 
 class TestSupervisor:
-    """Starts workers that exist on paper. `refuse`: what it answers instead, by agent."""
+    """Starts workers that exist on paper. `refuse`: what it answers instead, by agent. `awake`: it answers."""
 
     __test__ = False
 
@@ -59,11 +59,14 @@ class TestSupervisor:
         self.asked: list[tuple[str, str]] = []
         self.stopped: list[tuple[str, str]] = []
         self.held: list[tuple[str, bool]] = []
+        self.awake = trio.Event()
+        self.awake.set()
         self._changed = trio.Event()
 
     async def spawn(self, agent: str, session: str) -> Born:
         self.asked.append((agent, session))
         self._tell()
+        await self.awake.wait()
         if agent in self.refuse:
             raise self.refuse[agent]
         number = next(_numbers)
@@ -250,9 +253,15 @@ class Box:
 
 @asynccontextmanager
 async def open_box(
-    state_dir: Path, *, live: Sequence[Worker] = (), generation: int = 1, tree: dict[str, Any] | None = None
+    state_dir: Path,
+    *,
+    live: Sequence[Worker] = (),
+    generation: int = 1,
+    tree: dict[str, Any] | None = None,
+    quarantined: dict[str, str] | None = None,
 ) -> AsyncIterator[Box]:
-    """A gateway's services over `state_dir`; `live` workers survived an earlier one. `tree` is the configuration."""
+    """A gateway's services over `state_dir`; `live` workers survived an earlier one, `quarantined` agents are held.
+    `tree` is the configuration."""
     supervisor, listener = TestSupervisor(), Listener()
     rows = [
         {"spawn": one.born.spawn, "agent": one.born.agent, "session": one.born.session, "pid": one.born.pid,
@@ -260,9 +269,9 @@ async def open_box(
         for one in live
     ]  # fmt: skip
     supervisor.born = [one.born for one in live]
-    async with open_services(
-        settings_from(tree or {}), state_dir, supervisor, listener, rows, generation, clock=wall_clock
-    ) as services:
+    settings = settings_from(tree or {})
+    more: dict[str, Any] = {"quarantined": quarantined, "clock": wall_clock}
+    async with open_services(settings, state_dir, supervisor, listener, rows, generation, **more) as services:
         box = Box(services, supervisor, listener)
         for one in live:
             one.box = box

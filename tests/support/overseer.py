@@ -87,7 +87,7 @@ class Overseer:
         document = self._memfd()
         self.channel.send_nowait(take, [*(door.fileno() for door in self.doors.values()), document])
         os.close(document)
-        self.channel.send_nowait(Live([], []))
+        self.channel.send_nowait(Live([], {}))
         await self.wait_for(Ready)
         return self.process
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from gateway.control import SpawnRefused
 from gateway.protocol.errors import Refusal
@@ -113,6 +114,38 @@ async def test_a_worker_that_never_connects_fails_the_run_with_the_true_cause(bo
         "the worker of agent main did not connect within 30000 ms "
         "(agents.defaults.subagents.spawnTimeoutMs): zygote is restarting"
     )
+
+
+async def test_the_time_a_supervisor_does_not_answer_is_not_the_workers(box, mock_clock):
+    box.supervisor.awake = trio.Event()  # as one that is stopped, or swapped out
+    await box.send("hello")
+    await box.supervisor.wait_for(1, "asked")
+    for _ in range(3):
+        mock_clock.jump(25)
+        await box.settle()
+    assert box.state("hello") == "starting"
+    box.supervisor.awake.set()
+    worker, run = await box.take()
+    await worker.finish(run, "here")
+    assert (await box.services.runs.wait("hello", 1e6)).text == "here"
+
+
+async def test_a_worker_that_stays_away_after_a_late_answer_has_its_own_time_and_no_more(box, mock_clock):
+    box.supervisor.awake = trio.Event()
+    await box.send("hello")
+    await box.supervisor.wait_for(1, "asked")
+    mock_clock.jump(29)
+    box.supervisor.awake.set()
+    await box.supervisor.wait_for(1)
+    for seconds in (1, 28):
+        await box.settle()
+        mock_clock.jump(seconds)
+    await box.settle()
+    assert box.state("hello") == "starting"
+    mock_clock.jump(1)
+    ended = await box.services.runs.wait("hello", 1e6)
+    assert ended.error is not None
+    assert "was started and has not connected" in ended.error
 
 
 async def test_a_worker_that_dies_before_it_connects_is_asked_for_again(box, mock_clock):

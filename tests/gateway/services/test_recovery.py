@@ -228,3 +228,12 @@ async def _work(worker: Worker, born: Born, delivered: list[str]) -> None:
         delivered.extend(mail.provenance["result"] for mail in run.steered)
         await worker.finish(run, "42" if born.session == KID else "over")
     worker.die(code=0)
+
+
+async def test_a_quarantine_keeps_its_reason_over_a_gateways_death(tmp_path):
+    async with open_box(tmp_path, generation=2, quarantined={"main": "5 deaths within 3 s; the last: code 3"}) as box:
+        await box.send("hello")
+        ended = await box.services.runs.wait("hello", 1e6)
+    assert ended.error is not None
+    assert "5 deaths within 3 s; the last: code 3" in ended.error
+    assert "peergate agents release main" in ended.error

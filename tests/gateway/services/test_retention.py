@@ -131,6 +131,30 @@ async def test_one_round_has_a_bound(tmp_path, mock_clock, monkeypatch):
         assert (rows(box, "runs"), rows(box, "idempotency"), rows(box, "run_events")) == (970, 970, 970)
 
 
+async def test_events_of_many_that_ended_in_one_moment_go_by_and_by(tmp_path, mock_clock, monkeypatch):
+    monkeypatch.setattr(housekeeping, "STEP", 10)
+    monkeypatch.setattr(housekeeping, "STEPS", 3)
+    async with open_box(tmp_path, tree=SMALL) as box:
+        house = House(box.services.engine)
+        await a_thousand_ended_runs(box)
+        mock_clock.jump(2 * 3600)
+        for left in (970, 940, 910):
+            await house.clean()
+            assert rows(box, "run_events") == left
+        assert rows(box, "runs") == 1000
+
+
+async def test_many_idle_sub_agents_are_archived_in_one_round_a_few_at_a_time(box, mock_clock, monkeypatch):
+    monkeypatch.setattr(housekeeping, "STEP", 2)
+    for number in range(5):
+        await one_child(box, f"kid{number}")
+    mock_clock.jump(3601)
+    before = box.services.database.commits
+    await House(box.services.engine).clean()
+    assert [row.key for row in box.services.sessions.list_rows()[0]] == [MAIN]
+    assert box.services.database.commits - before >= 3
+
+
 async def a_thousand_ended_runs(box: Any) -> None:
     """As the engine leaves them; written at once, because it is the cleaning that is measured here."""
     now = box.services.clock()
