@@ -46,7 +46,7 @@ async def test_a_worker_that_ends_behind_a_gateway_that_has_closed_is_the_next_o
     take = Take(1, list(doors), str(tmp_path), str(tmp_path), os.getpid(), None)
     living = [{"spawn": "s1", "agent": "main", "session": MAIN, "pid": 1, "start": 1}]
     document = resolved({})
-    taken = Taken(take, doors, document, living, [], {})
+    taken = Taken(take, doors, document, living, {}, {})
     stop.say("test")
     async with trio.open_nursery() as background:
         await Gateway(link, taken, msgspec.json.decode(document, type=Resolved), stop).serve(background)
