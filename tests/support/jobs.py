@@ -106,6 +106,8 @@ class JobBox(Box):
         task_status.started()
         while True:
             born = [one for one in self.supervisor.born if one.spawn not in self.hired]
+            if not born:  # looked at again after each round: more may be born while these are answered
+                await self.supervisor.wait_for(len(self.supervisor.born) + 1)
             for one in born:
                 worker = Worker(self, one)
                 run = await worker.next()
@@ -113,7 +115,6 @@ class JobBox(Box):
                 said = reply if isinstance(reply, dict) else {"text": reply}
                 await worker.finish(run, **said)
                 worker.die(code=0)
-            await self.supervisor.wait_for(len(self.supervisor.born) + 1)
 
 
 def wish(**fields: Any) -> Wish:
