@@ -81,6 +81,7 @@ async def agent_wait(call: Call) -> RunResult:
         error=run.error,
         stop_reason=run.stop_reason,
         reply=run.text if run.ended else None,
+        waits=run.waits,
     )
 
 

@@ -242,12 +242,8 @@ class Engine:
         self.insist(lambda db: endings.end(db, run_id, Ending(Event.EXPIRED, error=why), now))
 
     def enqueue(self, run: Active) -> None:
-        """Into the lanes; or what the agent's being held means for this run."""
-        why = self.holds.reason(run.agent)
-        if run.kind != "announce" and why is not None:
-            how = f"agent {run.agent} is in quarantine ({why}); to release it: peergate agents release {run.agent}"
-            return self.fail(run.id, how)
-        if why is not None or self.holds.is_stopped(run.agent):
+        """Into the lanes; or it waits until its agent is held no longer."""
+        if self.holds.why(run.agent) is not None:
             self.holds.park(run.agent, run.id)
         else:
             self.lanes.add(run.ticket)
@@ -284,7 +280,7 @@ class Engine:
         self.insist(lambda db: endings.lose(db, run.id, spawn, loss, now))
 
     def quarantine(self, agent: str, why: str) -> None:
-        """Fail what waits for this agent, with the reason; announcements wait for its release."""
+        """What waits for this agent waits for its release."""
         self.holds.quarantine(agent, why)
         for run in self.board.of_agent(agent):
             if run.state in (State.QUEUED, State.STARTING) and run.host is None:

@@ -35,6 +35,15 @@ class Holds:
         """Why an agent is in quarantine, or None."""
         return self._quarantined.get(agent)
 
+    def why(self, agent: str) -> str | None:
+        """Why an agent's messages wait, and the command that lets them go on; None for an agent that works."""
+        if agent in self._quarantined:
+            how = f"to release it: peergate agents release {agent}"
+            return f"agent {agent} is in quarantine ({self._quarantined[agent]}); {how}"
+        if agent in self._stopped:
+            return f"agent {agent} is stopped until its next message; or: peergate agents restart {agent}"
+        return None
+
     def is_stopped(self, agent: str) -> bool:
         """Whether it waits for the next message."""
         return agent in self._stopped

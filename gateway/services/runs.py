@@ -89,6 +89,8 @@ class Runs:
         if engine.draining is not None and self.snapshot(message.run_id) is None:
             again = "send it again when it is back; programs: with the same idempotency key"
             raise unavailable(f"the system is stopping ({engine.draining}); {again}", 1000)
+        if self.is_quarantined(agent) and self.snapshot(message.run_id) is None:
+            raise unavailable(f"not accepted: {engine.holds.why(agent)}", code="AGENT_QUARANTINED", agentId=agent)
         return self._with_limit(message, agent), engine.clock()
 
     def _with_limit(self, message: NewMessage, agent: str) -> NewMessage:

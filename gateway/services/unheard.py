@@ -1,4 +1,5 @@
-"""Results of sub-agents that wait long for their parent: they are never dropped, but somebody is told why they wait.
+"""What waits longer than its sender would think, and why: results of sub-agents, and messages for an agent that is
+held. They are never dropped.
 
 Owns `announceTimeoutMs` and the reasons. One deadline for each announcement nobody has begun to hear; nothing polls."""
 
@@ -54,10 +55,13 @@ class Unheard:
         self._engine.timers.clear(("announce", run_id))
 
     def why(self, run: Active, queued_at: float) -> str | None:
-        """Why an announcement still waits, when that takes longer than it may; else None."""
-        waits = run.kind == "announce" and run.host is None and run.state in (State.QUEUED, State.STARTING)
+        """Why a run waits for its agent; of an announcement, why it still waits when that takes longer than it may."""
+        if run.host is not None or run.state not in (State.QUEUED, State.STARTING):
+            return None
+        if run.kind != "announce":
+            return self._engine.holds.why(run.agent)
         overdue = self._engine.clock() - queued_at >= self._limit_ms(run)
-        return self._sentence(run) if waits and overdue and run.attempt == 0 else None
+        return self._sentence(run) if overdue and run.attempt == 0 else None
 
     def _limit_ms(self, run: Active) -> int:
         settings = self._engine.settings
@@ -71,11 +75,9 @@ class Unheard:
         return f"waits for {run.session} longer than {self._limit_ms(run)} ms ({KEY}): {self._cause(run)}"
 
     def _cause(self, run: Active) -> str:
-        engine, agent = self._engine, run.agent
-        if (held := engine.holds.reason(agent)) is not None:
-            return f"agent {agent} is in quarantine ({held}); to release it: peergate agents release {agent}"
-        if engine.holds.is_stopped(agent):
-            return f"agent {agent} is stopped until its next message; or: peergate agents restart {agent}"
+        engine = self._engine
+        if (held := engine.holds.why(run.agent)) is not None:
+            return held
         if engine.database.trouble is not None:
             return engine.database.trouble.shape.message
         if engine.draining is not None:

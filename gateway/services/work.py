@@ -79,7 +79,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 class RunSnapshot(msgspec.Struct, frozen=True):
     """How a run stands. `state` is a word of run_state.State; `ended_at` is None while it goes on. `kind` as in
-    NewMessage. `waits`: why an announcement waits longer than it should."""
+    NewMessage. `waits`: why it waits for its agent, or why an announcement waits longer than it should."""
 
     run_id: str
     session_key: str

@@ -11,7 +11,7 @@ import click
 from supervisor.cli.asking import WRITE_PATIENCE, ask, open_client, use_tool
 from supervisor.cli.errors import FAILED, CliError, Usage
 from supervisor.cli.invocation import Invocation, command
-from supervisor.cli.output import clean, one_line
+from supervisor.cli.output import clean, note, one_line
 from supervisor.cli.sessions import no_session
 from supervisor.cli.targets import session_key
 
@@ -64,13 +64,18 @@ def _cancel_child(doors: Sequence[str], child: str) -> dict[str, Any]:
 
 
 def await_run(doors: Sequence[str], run_id: str, until: float | None) -> dict[str, Any]:
-    """How a run ended, or `pending` when `until` (monotonic seconds) came first. Outlives gateways."""
+    """How a run ended, or `pending` when `until` (monotonic seconds) came first. Outlives gateways, and says once why
+    it waits for its agent."""
+    told = None
     while True:
         left = CHUNK_SECONDS if until is None else max(0.0, min(CHUNK_SECONDS, until - time.monotonic()))
         params = {"runId": run_id, "timeoutMs": int(left * 1000)}
         result: dict[str, Any] = ask(doors, "agent.wait", params, timeout=left + 30, patience=WRITE_PATIENCE)
         if result.get("status") != PENDING or (until is not None and time.monotonic() >= until):
             return result
+        if (why := result.get("waits")) and why != told:
+            told = why
+            note(f"still {one_line(result.get('state'))}: {one_line(why, 2000)}")
 
 
 def _await_child(doors: Sequence[str], run_id: str, timeout: float | None) -> dict[str, Any]:
@@ -99,7 +104,8 @@ def run_text(result: Mapping[str, Any]) -> str:
     if status == "ok":
         return clean(str(result.get("reply") or "(it ended without a reply)"))
     if status == PENDING:
-        return f"still {one_line(result.get('state') or 'running')}: peergate wait {one_line(result.get('runId'))}"
+        why = f" ({one_line(result['waits'], 2000)})" if result.get("waits") else ""
+        return f"still {one_line(result.get('state') or 'running')}{why}: peergate wait {one_line(result.get('runId'))}"
     why = one_line(result.get("error") or result.get("stopReason"), 2000)
     partial = result.get("reply")
     return f"{one_line(status)}: {why}" + (f"\n{clean(str(partial))}" if partial else "")

@@ -25,7 +25,8 @@ class RunsList(Params, frozen=True):
 
 class RunRow(Result, frozen=True):
     """One run. `workerPid` and `workerStart` (clock ticks since boot) are the kernel's, read when the worker was
-    accepted. `waits`: why a sub-agent's result waits longer than it should."""
+    accepted. `waits`: why it waits for its agent (in quarantine, stopped), or why a sub-agent's result waits longer
+    than it should."""
 
     run_id: str
     session_key: str
@@ -106,7 +107,7 @@ class AgentWait(Params, frozen=True):
 
 class RunResult(Result, frozen=True):
     """How a run stands. `status` is ok, error, timeout or pending; `pending` means the wait ended and the run goes
-    on."""
+    on. `waits`: why one that is queued waits for its agent."""
 
     run_id: str
     status: str
@@ -117,6 +118,7 @@ class RunResult(Result, frozen=True):
     error: str | None = None
     stop_reason: str | None = None
     reply: str | None = None
+    waits: str | None = None
 
 
 def after_reset(message: str) -> str | None:

@@ -81,16 +81,15 @@ async def test_a_quarantined_agent_works_again_when_it_is_released(box):
     assert [spawn for spawn, _ in box.supervisor.stopped] == [worker.born.spawn]
     worker.die()
     await box.settle()
-    assert (await box.services.runs.wait("hello", 0)).error == (
+    assert (await caller.ask("agent.wait", runId="hello", timeoutMs=0))["waits"] == (
         "agent main is in quarantine (it loops); to release it: peergate agents release main"
     )
     listed = (await caller.ask("agents.list"))["agents"][0]
     assert listed["quarantined"]
     await caller.ask("agents.release", agentId="main")
     assert box.supervisor.held[-1] == ("main", False)
-    await box.send("again")
     _, run = await box.take()
-    assert run.message == "again"
+    assert (run.message, run.attempt) == ("hello", 2)
 
 
 async def test_stopping_ends_the_turn_and_restarting_repeats_it(box):

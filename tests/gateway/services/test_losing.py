@@ -173,16 +173,28 @@ async def test_a_turn_that_takes_too_long_keeps_what_it_had_said(box, mock_clock
     assert (event, payload["status"]) == ("worker.abort", "timed_out")
 
 
-async def test_a_quarantined_agent_fails_its_runs_and_says_how_to_release_it(box):
-    await box.send("hello")
+async def test_messages_wait_for_an_agent_in_quarantine_and_new_ones_are_refused(box):
+    await box.send("one")
+    worker, _ = await box.take()
+    for text in ("two", "three"):
+        await box.send(text)
     box.services.runs.quarantined("main", True, "5 deaths in 60 s")
-    ended = await box.services.runs.wait("hello", 60)
-    assert ended.error == (
-        "agent main is in quarantine (5 deaths in 60 s); to release it: peergate agents release main"
-    )
-    await box.send("again")
-    assert (await box.services.runs.wait("again", 60)).state == "failed"
-    assert box.services.runs.is_quarantined("main")
+    worker.die()
+    await box.settle()
+    held = "agent main is in quarantine (5 deaths in 60 s); to release it: peergate agents release main"
+    for text in ("one", "two", "three"):
+        waiting = await box.services.runs.wait(text, 0)
+        assert (waiting.state, waiting.waits) == ("queued", held)
+    with pytest.raises(Refusal) as refused:
+        await box.send("four")
+    assert refused.value.shape.message == f"not accepted: {held}"
+    assert (await box.send("two")).created is False, "what was accepted is answered as it was then"
+    box.services.runs.quarantined("main", False, "")
+    for text in ("one", "two", "three"):
+        worker, run = await box.take()
+        assert run.message == text
+        await worker.finish(run, "done")
+        worker.die(code=0)
 
 
 async def test_a_result_for_a_quarantined_agent_waits_for_its_release(box):

@@ -80,12 +80,26 @@ def test_send_wait_runs_a_turn_to_its_end(peergate: Shell):
         ({"runId": "r", "status": "error", "error": "no worker"}, 1, "error: no worker"),
         ({"runId": "r", "status": "timeout", "stopReason": "time", "reply": "half"}, 1, "timeout: time\nhalf"),
         ({"runId": "r", "status": "pending", "state": "running"}, 1, "still running: peergate wait r"),
+        (
+            {"runId": "r", "status": "pending", "state": "queued", "waits": "it is held"},
+            1,
+            "still queued (it is held): peergate wait r",
+        ),
     ],
 )
 def test_wait_says_how_a_run_stands(peergate: Shell, result: dict[str, Any], code: int, words: str):
     with FakeDoor(peergate.runtime, {"agent.wait": answering(result)}):
         told = peergate("wait", "r", "--timeout", "0")
     assert (told.code, told.out) == (code, f"{words}\n")
+
+
+def test_wait_says_once_why_a_run_waits_for_its_agent(peergate: Shell):
+    held = {"runId": "r", "status": "pending", "state": "queued", "waits": "agent main is in quarantine"}
+    ends = iter([held, held, {"runId": "r", "status": "ok", "reply": "at last"}])
+    with FakeDoor(peergate.runtime, {"agent.wait": lambda _: next(ends)}):
+        told = peergate("wait", "r")
+    assert (told.code, told.out) == (0, "at last\n")
+    assert told.err == "still queued: agent main is in quarantine\n"
 
 
 def test_inside_an_agent_wait_and_abort_are_about_its_own_children(peergate: Shell):
