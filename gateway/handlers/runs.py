@@ -50,6 +50,8 @@ async def agent(call: Call) -> dict[str, Any]:
     refuse_attachments(params.attachments)
     key, text = _target(call, params), params.message
     if (rest := after_reset(text)) is not None:
+        if rest:  # it must not be refused when what was said before is gone
+            call.services.runs.check_open(key.split(":")[1], params.idempotency_key)
         await _begin_anew(call, key, params.idempotency_key)
         if not rest:
             return _begun_anew(key, params.idempotency_key)

@@ -86,12 +86,18 @@ class Runs:
         if len(message.text) > MAX_MESSAGE_CHARS:
             raise invalid(f"the message has {len(message.text)} characters, at most {MAX_MESSAGE_CHARS} are allowed")
         agent = self._agent_of(message.session_key)
-        if engine.draining is not None and self.snapshot(message.run_id) is None:
+        self.check_open(agent, message.run_id)
+        return self._with_limit(message, agent), engine.clock()
+
+    def check_open(self, agent: str, run_id: str) -> None:
+        """Raises Refusal when no new message for this agent is taken now; one that was taken before is."""
+        engine = self._engine
+        if (engine.draining is None and engine.holds.reason(agent) is None) or self.snapshot(run_id) is not None:
+            return
+        if engine.draining is not None:
             again = "send it again when it is back; programs: with the same idempotency key"
             raise unavailable(f"the system is stopping ({engine.draining}); {again}", 1000)
-        if self.is_quarantined(agent) and self.snapshot(message.run_id) is None:
-            raise unavailable(f"not accepted: {engine.holds.why(agent)}", code="AGENT_QUARANTINED", agentId=agent)
-        return self._with_limit(message, agent), engine.clock()
+        raise unavailable(f"not accepted: {engine.holds.why(agent)}", code="AGENT_QUARANTINED", agentId=agent)
 
     def _with_limit(self, message: NewMessage, agent: str) -> NewMessage:
         settings = self._engine.settings
@@ -235,10 +241,6 @@ class Runs:
             seat.stopped = True
             self._engine.supervisor.stop_worker(seat.holder.spawn, reason, STOP_GRACE_SECONDS)
         return len(seats)
-
-    def is_quarantined(self, agent: str) -> bool:
-        """Whether an agent is held."""
-        return self._engine.holds.reason(agent) is not None
 
     def is_stopped(self, agent: str) -> bool:
         """Whether an operator stopped it and no message came since."""

@@ -42,17 +42,20 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 def copy(
-    source: Path, target: Path, *, force: bool = False, step: Callable[[int, int], None] = lambda copied, total: None
-) -> Copied:
+    source: Path, target: Path, *, force: bool = False, step: Callable[[int, int], None] = lambda copied, total: None,
+    opened: sqlite3.Connection | None = None,
+) -> Copied:  # fmt: skip
     """Copy the database `source` to `target`, check every page and index of the copy, then give it its name.
 
-    `step(copied, total)` is called between pieces, in pages; what it raises ends the copy. Raises BackupFailed."""
+    `step(copied, total)` is called between pieces, in pages; what it raises ends the copy. `opened`: a connection to
+    take it from, which stays the caller's. Raises BackupFailed."""
     began = time.monotonic()
     if target.exists() and source.exists() and target.samefile(source):
         raise BackupFailed(f"{target} is the database itself")
     try:
         with fresh_file(target, force=force) as part:
-            schema = _fill(source, part, step)
+            with contextlib.nullcontext(opened) if opened else contextlib.closing(open_to_look(source)) as origin:
+                schema = _fill(origin, part, step, str(source))
             size = part.stat().st_size
     except sqlite3.Error as error:
         raise BackupFailed(f"no backup was made at {target}: {error}") from error
@@ -81,13 +84,16 @@ def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
             left.unlink(missing_ok=True)
 
 
-def _fill(source: Path, part: Path, step: Callable[[int, int], None]) -> int:
+def _fill(origin: sqlite3.Connection, part: Path, step: Callable[[int, int], None], source: str) -> int:
     """Everything committed now, into `part`; its schema number."""
-    with contextlib.closing(open_to_look(source)) as origin, contextlib.closing(_plain(part)) as copied:
+    with contextlib.closing(_plain(part)) as copied:
         # One transaction: later commits neither show up in the copy nor make it begin anew.
         origin.execute("BEGIN")
-        origin.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        origin.backup(copied, pages=STEP_PAGES, progress=lambda _, left, total: step(total - left, total), sleep=0)
+        try:
+            origin.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            origin.backup(copied, pages=STEP_PAGES, progress=lambda _, left, total: step(total - left, total), sleep=0)
+        finally:
+            origin.execute("COMMIT")
         copied.execute("PRAGMA journal_mode = DELETE")  # in the file's header: a reader then makes no log beside it
         findings = check(copied, full=True)
         if findings:

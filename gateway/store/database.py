@@ -1,6 +1,6 @@
 """The SQLite file: one writing thread with group commit, short readers.
 
-Owns opening, closing and the epoch. The event loop never writes, and reads only what an index finds at once."""
+Owns what becomes of a job. The event loop never writes, and reads only what an index finds at once."""
 
 from __future__ import annotations
 
@@ -16,121 +16,17 @@ import trio
 
 from gateway.protocol.errors import Refusal
 from gateway.store import backup
-from gateway.store.examine import APPLICATION_ID, check, log_of, look
-from gateway.store.faults import EpochLost, Unwilling, damaged, is_damage, refusal_of, room
-from gateway.store.migrate import migrate, migrations
+from gateway.store.examine import check, log_of
+from gateway.store.faults import EpochLost, damaged, is_damage, refusal_of, room
+from gateway.store.opening import connect, open_patiently
 from gateway.store.writer import Batch, Entry, Step, Writer
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
 
-BUSY_MS = 5000
-"""How long a statement waits for a foreign lock (a backup program, a shell); nobody of ours ever holds one long."""
 SLOW_READERS = 2
-LOG_PAGES = 1000
-"""The write-ahead log is moved into the database by the commit that makes it this long (4 MB)."""
-LOG_BYTES = 16 * 1024 * 1024
-"""What a reader that held it up may leave of the log: it is cut to this when it begins anew."""
-OPEN_AGAIN_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
-
-
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection with our settings: write-ahead log, every commit on disk before it returns, explicit
-    transactions."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    if read_only:
-        connection.execute("PRAGMA query_only = 1")
-    else:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA temp_store = MEMORY")  # pages a savepoint sets aside, else in a file of their own
-        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-    return connection
-
-
-def open_writing(
-    path: Path, *, thorough: bool = False, tell: Callable[[str], None] = lambda what: None
-) -> tuple[sqlite3.Connection, int]:
-    """The writing connection, migrated, and the epoch it has just raised, which fences every gateway before it.
-
-    Raises Damaged, SchemaTooNew; sqlite3.Error when the disk is not willing. `thorough` as in `examine.look`; `tell`
-    hears what is done now."""
-    newest = len(migrations())
-    tell("the database is looked through" if thorough else "the database is opened")
-    found = look(path, newest, thorough=thorough)
-    if found.schema < newest:
-        tell(f"the database is brought from schema {found.schema} to {newest}")
-    if not path.exists():
-        path.touch(mode=0o600)  # SQLite would let the umask decide
-    connection = connect(path)
-    try:
-        migrate(connection)
-        if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")  # made before there was one
-        (epoch,) = connection.execute("UPDATE meta SET epoch = epoch + 1 RETURNING epoch").fetchone()
-    except BaseException as error:
-        connection.close()
-        if is_damage(error):
-            raise damaged(path, str(error)) from error
-        raise
-    return connection, epoch
-
-
-async def _open_and_tell(
-    path: Path, *, thorough: bool, waiting: Callable[[str], None] | None
-) -> tuple[sqlite3.Connection, int]:
-    """`open_writing` in a thread. When it takes long, as with a large file, `waiting` hears once a second what it
-    does."""
-    stage = "the database is opened"
-    outcome: tuple[sqlite3.Connection, int] | Exception | None = None
-
-    def tell(what: str) -> None:
-        nonlocal stage
-        stage = what
-
-    async def tell_again_and_again(waiting: Callable[[str], None]) -> None:
-        while True:
-            await trio.sleep(OPEN_AGAIN_SECONDS)
-            waiting(stage)
-
-    with trio.CancelScope(shield=True):  # the thread cannot be stopped, and what it opened must not be lost
-        async with trio.open_nursery() as telling:
-            if waiting is not None:
-                telling.start_soon(tell_again_and_again, waiting)
-            try:
-                outcome = await trio.to_thread.run_sync(lambda: open_writing(path, thorough=thorough, tell=tell))
-            except Exception as error:  # raised again below, without the group a nursery would put around it
-                outcome = error
-            telling.cancel_scope.cancel()
-    assert outcome is not None
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-async def _open_patiently(
-    path: Path, *, thorough: bool, waiting: Callable[[str], None] | None
-) -> tuple[sqlite3.Connection, int]:
-    """`open_writing`, tried again while the disk is not willing."""
-    told = False
-    while True:
-        try:
-            return await _open_and_tell(path, thorough=thorough, waiting=waiting)
-        except (sqlite3.Error, OSError) as error:
-            refusal = refusal_of(error, path, what="the database cannot be opened")
-            if refusal is None:
-                raise
-            if waiting is None:
-                raise Unwilling(refusal.shape.message) from error
-            if not told:
-                log.error("%s; tried again every second", refusal.shape.message)
-            told = True
-            waiting(refusal.shape.message)
-        await trio.sleep(OPEN_AGAIN_SECONDS)
 
 
 @asynccontextmanager
@@ -142,7 +38,7 @@ async def open_database(
     `waiting` hears once a second what is being done when that takes long, and why the disk does not let the database be
     opened, which is waited for; without `waiting`, that raises Unwilling. Raises Damaged when the file is not whole,
     SchemaTooNew when a newer build wrote it. `thorough`: read all of it after an unclean end."""
-    connection, epoch = await _open_patiently(path, thorough=thorough, waiting=waiting)
+    connection, epoch = await open_patiently(path, thorough=thorough, waiting=waiting)
     database = Database(path, connection, epoch)
     try:
         yield database
@@ -239,7 +135,9 @@ class Database:
             progress.copied, progress.total = copied, total
             trio.from_thread.check_cancelled()
 
-        return backup.copy(self.path, target, force=force, step=step)
+        # Of a file that was taken away, what this connection has open is all there is.
+        moved = self.trouble is not None and (self.trouble.shape.details or {}).get("cause") == "moved"
+        return backup.copy(self.path, target, force=force, step=step, opened=self._reader if moved else None)
 
     async def check(self) -> list[str]:
         """Read every page; what is wrong, or nothing. In a thread."""
@@ -315,6 +213,3 @@ class Database:
     def _break(self, error: BaseException) -> None:
         self.fault = self.fault or error
         self.broken.set()
-
-
-__all__ = ["BUSY_MS", "Database", "EpochLost", "Job", "connect", "open_database", "open_writing"]

@@ -21,6 +21,7 @@ import msgspec
 
 from gateway.protocol.errors import Refusal
 from gateway.store.faults import EpochLost, refusal_of, told_by_the_system
+from gateway.store.filemark import FileMark
 from supervisor.crashpoints import crashpoint
 
 MAX_BATCH = 256
@@ -68,6 +69,7 @@ class Writer:
         self._connection = connection
         self._path = path
         self._epoch = epoch
+        self._mark = FileMark(path)
         self._deliver = deliver
         self._trouble = False
         self._log_filled = True
@@ -158,14 +160,18 @@ class Writer:
                         self._do_one(entry, entry.job)
                 else:
                     self._do_together(step, [*found])
+            if (moved := self._mark.moved()) is not None:
+                raise moved
             crashpoint("gateway.commit.before")
             connection.execute("COMMIT")
             crashpoint("gateway.commit.after")
-        except (sqlite3.Error, EpochLost) as error:
+        except (sqlite3.Error, EpochLost, Refusal) as error:  # a job's own Refusal does not come as far as this
             # Nothing of the batch is on disk, not even what seemed to succeed.
             if connection.in_transaction:
                 connection.rollback()
-            told = refusal_of(error, self._path) if isinstance(error, sqlite3.Error) else None
+            told = error if isinstance(error, Refusal) else None
+            if isinstance(error, sqlite3.Error):
+                told = refusal_of(error, self._path)
             for entry in entries:
                 entry.result, entry.error = None, told or error
             return told

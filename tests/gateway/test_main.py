@@ -21,7 +21,7 @@ from gateway.services.admission import accept_all
 from gateway.services.work import NewMessage
 from gateway.stopping import Stop
 from gateway.store import runs
-from gateway.store.database import open_writing
+from gateway.store.opening import open_writing
 from supervisor.channel import Channel, pair
 from supervisor.messages import Exited, Take
 from tests.support.overseer import resolved

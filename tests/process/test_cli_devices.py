@@ -12,7 +12,7 @@ import pytest
 
 from gateway.protocol.devices import Pending, digest_of
 from gateway.store import devices
-from gateway.store.database import open_writing
+from gateway.store.opening import open_writing
 from tests.support.paired import READ, WRITE, device_id
 from tests.support.system import System, eventually
 

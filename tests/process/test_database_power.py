@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.database import open_writing
+from gateway.store.opening import open_writing
 from tests.support.disks import ext4, mounted
 from tests.support.system import eventually
 

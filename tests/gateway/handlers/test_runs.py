@@ -47,6 +47,17 @@ async def test_a_message_that_begins_with_new_begins_the_session_anew(box, nurse
     assert box.texts() == [("user", "two"), ("assistant", "2")]
 
 
+async def test_what_would_be_refused_after_a_reset_resets_nothing(box):
+    await finished_turn(box, "one", "1")
+    caller = Caller(box.services)
+    box.services.runs.quarantined("main", True, "it loops")
+    with pytest.raises(Refusal, match="peergate agents release main"):
+        await caller.ask("agent", message="/new two", idempotencyKey="k2")
+    assert box.texts() == [("user", "one"), ("assistant", "1")]
+    await caller.ask("agent", message="/new", idempotencyKey="k3")
+    assert box.texts() == []
+
+
 async def test_a_bare_reset_answers_without_a_run_and_happens_once(box):
     worker = await finished_turn(box, "one", "1")
     caller = Caller(box.services)

@@ -14,7 +14,7 @@ from gateway.services.admission import MAX_UNFINISHED_PER_SESSION, accept_all
 from gateway.services.changes import Outcome, Queued, SessionChanged, Steered
 from gateway.services.work import ChildLimit, NewMessage, SpawnInfo
 from gateway.store import mailbox, records, runs, sessions
-from gateway.store.database import open_writing
+from gateway.store.opening import open_writing
 
 MAIN = "agent:main:main"
 

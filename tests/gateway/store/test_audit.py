@@ -9,7 +9,7 @@ import pytest
 
 from gateway.protocol.devices import AuditLine
 from gateway.store import audit
-from gateway.store.database import open_writing
+from gateway.store.opening import open_writing
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ import trio
 import trio.testing
 
 from gateway.store.backup import BackupFailed, copy
-from gateway.store.database import connect, open_database, open_writing
+from gateway.store.database import open_database
 from gateway.store.examine import restoring
 from gateway.store.faults import Damaged, SchemaTooNew
+from gateway.store.opening import connect, open_writing
 from gateway.store.restore import RestoreFailed, restore
 
 NOTE = "INSERT INTO refusals (at, code, door, peer, reason) VALUES (?, 'x', 'y', 'z', ?)"

@@ -12,9 +12,10 @@ import trio
 import trio.testing
 
 from gateway.protocol.errors import Refusal
-from gateway.store.database import connect, open_database
+from gateway.store.database import open_database
 from gateway.store.faults import Damaged, refusal_of
 from gateway.store.migrate import SchemaTooNew, migrate, migrations
+from gateway.store.opening import connect
 
 
 @pytest.fixture

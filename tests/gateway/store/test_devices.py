@@ -9,7 +9,7 @@ import pytest
 
 from gateway.protocol.devices import Device, DeviceToken, Pending, SetupCode
 from gateway.store import devices
-from gateway.store.database import open_writing
+from gateway.store.opening import open_writing
 from tests.gateway.store.test_migrate import fill
 from tests.support.engine import open_box
 

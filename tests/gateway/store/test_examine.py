@@ -15,17 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.database import connect, open_database, open_writing
+from gateway.store.database import open_database
 from gateway.store.examine import APPLICATION_ID, look
 from gateway.store.faults import Damaged, SchemaTooNew
 from gateway.store.migrate import migrations
+from gateway.store.opening import connect, open_writing
 
 NEWEST = len(migrations())
 
 _WRITER = """
 import os, signal, sys
 from pathlib import Path
-from gateway.store.database import open_writing
+from gateway.store.opening import open_writing
 db, _ = open_writing(Path(sys.argv[1]))
 db.execute("PRAGMA wal_autocheckpoint = 0")
 for number in range(int(sys.argv[2])):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.store import writer
-from gateway.store.database import LOG_BYTES, LOG_PAGES, connect, open_database
+from gateway.store.database import open_database
 from gateway.store.examine import log_of
+from gateway.store.opening import LOG_BYTES, LOG_PAGES, connect
 
 NOTE = "INSERT INTO refusals (at, code, door, peer, reason) VALUES (1, 'x', 'y', 'z', ?)"
 PAGE = 4096

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from gateway.store.database import connect, open_writing
 from gateway.store.examine import APPLICATION_ID, check
 from gateway.store.migrate import migrate, migrations
+from gateway.store.opening import connect, open_writing
 from tests.support.engine import finished_turn, open_box
 
 NEWEST = len(migrations())
@@ -106,7 +106,7 @@ async def test_an_engine_goes_on_with_a_database_of_every_earlier_schema(tmp_pat
 _MIGRATE = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from gateway.store.database import connect
+from gateway.store.opening import connect
 from gateway.store.migrate import migrate
 db = connect(Path(sys.argv[1]))
 steps = 0

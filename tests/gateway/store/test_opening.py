@@ -17,8 +17,8 @@ async def test_opening_that_takes_long_says_again_and_again_what_it_does(tmp_pat
         let_go.wait(20)
         return migrate(connection)
 
-    monkeypatch.setattr("gateway.store.database.migrate", slowly)
-    monkeypatch.setattr("gateway.store.database.OPEN_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.store.opening.migrate", slowly)
+    monkeypatch.setattr("gateway.store.opening.OPEN_AGAIN_SECONDS", 0.01)
 
     def hear(what: str) -> None:
         heard.append(what)

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.store import mailbox
 from gateway.store.backup import BackupFailed
-from gateway.store.database import connect, open_writing
 from gateway.store.faults import Damaged
+from gateway.store.opening import connect, open_writing
 from gateway.store.restore import restore
 from gateway.store.salvage import salvage
 
