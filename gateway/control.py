@@ -67,7 +67,7 @@ class SpawnRefused(Exception):
 
 class Taken(msgspec.Struct, frozen=True):
     """What a gateway starts with. `doors` and `outer` map the names of Unix and TCP doors to listening sockets;
-    `document` is the resolved configuration as JSON; `rows` and `quarantined` are those of `supervisor.messages.Live`."""
+    `document` is the resolved configuration as JSON; `rows` and `quarantined` are as in `supervisor.messages.Live`."""
 
     take: Take
     doors: dict[str, socket.socket]
