@@ -73,6 +73,8 @@ class Services:
         """Use new settings from now on; runs in progress keep their deadlines."""
         self.settings = settings
         self.engine.settings = settings
+        for agent in self.engine.holds.awaited() - settings.agents.entries.keys():  # nobody can release them any more
+            self.engine.unpark(agent)
         self.engine.pump()
         self.cron.reload()
 

@@ -132,6 +132,10 @@ class Engine:
         record = change.run
         run = self.board.get(record.id)
         assert run is not None, f"{record.id} was leased and is not on the board"
+        if run.state is State.QUEUED:  # put back while the lease was being written: its worker has it all the same
+            self.holds.unpark(run.agent, run.id)
+            self.lanes.hold(run.ticket)
+            self.board.set_current(run)
         run.state, run.attempt, run.spawn, run.heard, run.waits = State.RUNNING, record.attempt, record.spawn, False, 0
         self.timers.clear(("start", run.id))
         self.workers.asked(run.session)
@@ -242,8 +246,9 @@ class Engine:
         self.insist(lambda db: endings.end(db, run_id, Ending(Event.EXPIRED, error=why), now))
 
     def enqueue(self, run: Active) -> None:
-        """Into the lanes; or it waits until its agent is held no longer."""
-        if self.holds.why(run.agent) is not None:
+        """Into the lanes; or it waits until its agent is held no longer. Nobody can release one that is not configured
+        any more: its runs fail as they start."""
+        if self.holds.why(run.agent) is not None and run.agent in self.settings.agents.entries:
             self.holds.park(run.agent, run.id)
         else:
             self.lanes.add(run.ticket)

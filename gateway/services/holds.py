@@ -60,6 +60,10 @@ class Holds:
             if not parked:
                 del self._parked[agent]
 
+    def awaited(self) -> set[str]:
+        """The agents that runs wait for."""
+        return {*self._parked}
+
     def take_parked(self, agent: str) -> list[str]:
         """The runs that waited, in order; they are parked no longer."""
         return list(self._parked.pop(agent, {}))

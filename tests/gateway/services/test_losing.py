@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import trio
+import trio.testing
 
 from gateway.control import SpawnRefused
 from gateway.protocol.errors import Refusal
 from supervisor.messages import Exited
-from tests.support.engine import Worker, finished_turn, open_box
+from tests.support.engine import Worker, finished_turn, open_box, settings_from
 
 MAIN = "agent:main:main"
 
@@ -195,6 +198,39 @@ async def test_messages_wait_for_an_agent_in_quarantine_and_new_ones_are_refused
         assert run.message == text
         await worker.finish(run, "done")
         worker.die(code=0)
+
+
+async def test_a_run_that_is_leased_as_its_agent_is_held_goes_on_and_is_not_begun_again(box, mock_clock, nursery):
+    for text in ("one", "two"):
+        await box.send(text)
+    worker, taken, held = await box.hire(), [], threading.Event()
+
+    async def take() -> None:
+        taken.append(await worker.next())
+
+    box.services.database.post(lambda db: held.wait(20))
+    nursery.start_soon(take)
+    await trio.testing.wait_all_tasks_blocked()
+    box.services.runs.quarantined("main", True, "it loops")
+    held.set()
+    await box.settle()
+    assert (box.state("one"), box.state("two")) == ("running", "queued")
+    box.services.runs.quarantined("main", False, "")
+    mock_clock.jump(60)
+    await box.settle()
+    assert (box.state("one"), box.state("two")) == ("running", "queued")
+    await worker.finish(taken[0], "done")
+    assert (await worker.next()).message == "two"
+
+
+async def test_what_waits_for_a_held_agent_ends_when_that_is_configured_no_more(tmp_path):
+    both, one = ({"agents": {"entries": dict.fromkeys(names, {})}} for names in (("main", "scout"), ("main",)))
+    async with open_box(tmp_path, tree=both) as box:
+        await box.send("hello", "agent:scout:main")
+        box.services.runs.quarantined("scout", True, "it loops")
+        box.services.reload(settings_from(one))
+        ended = await box.services.runs.wait("hello", 60)
+        assert ended.error == "the agent scout is not configured any more (agents.entries)"
 
 
 async def test_a_result_for_a_quarantined_agent_waits_for_its_release(box):
