@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import trio
@@ -224,7 +225,8 @@ async def test_a_run_that_is_leased_as_its_agent_is_held_goes_on_and_is_not_begu
 
 
 async def test_what_waits_for_a_held_agent_ends_when_that_is_configured_no_more(tmp_path):
-    both, one = ({"agents": {"entries": dict.fromkeys(names, {})}} for names in (("main", "scout"), ("main",)))
+    both: dict[str, Any] = {"agents": {"entries": {"main": {}, "scout": {}}}}
+    one: dict[str, Any] = {"agents": {"entries": {"main": {}}}}
     async with open_box(tmp_path, tree=both) as box:
         await box.send("hello", "agent:scout:main")
         box.services.runs.quarantined("scout", True, "it loops")
