@@ -18,6 +18,7 @@ from gateway.protocol.errors import Refusal
 from gateway.store import backup
 from gateway.store.examine import check, log_of
 from gateway.store.faults import EpochLost, damaged, is_damage, refusal_of, room
+from gateway.store.filemark import FileMark
 from gateway.store.opening import connect, open_patiently
 from gateway.store.writer import Batch, Entry, Step, Writer
 
@@ -76,7 +77,8 @@ class Database:
             with contextlib.suppress(trio.RunFinishedError):  # the loop ended first: nobody is left to be told
                 self._token.run_sync_soon(self._settle, batch)
 
-        self._writer = Writer(connection, path, epoch, deliver, "pg-database")
+        self._mark = FileMark(path)
+        self._writer = Writer(connection, self._mark, path, epoch, deliver, "pg-database")
 
     async def write(self, job: Job[T], *, then: Callable[[T], None] | None = None) -> T:
         """Run `job(connection)` in a savepoint of the next transaction; returns its result once it is durable.
@@ -135,9 +137,9 @@ class Database:
             progress.copied, progress.total = copied, total
             trio.from_thread.check_cancelled()
 
-        # Of a file that was taken away, what this connection has open is all there is.
-        moved = self.trouble is not None and (self.trouble.shape.details or {}).get("cause") == "moved"
-        return backup.copy(self.path, target, force=force, step=step, opened=self._reader if moved else None)
+        # Of a file that was taken away, perhaps with no commit since, what this connection has open is all there is.
+        opened = self._reader if self._mark.moved() is not None else None
+        return backup.copy(self.path, target, force=force, step=step, opened=opened)
 
     async def check(self) -> list[str]:
         """Read every page; what is wrong, or nothing. In a thread."""

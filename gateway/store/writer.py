@@ -61,15 +61,17 @@ class Batch(msgspec.Struct):
 
 class Writer:
     """Runs entries on `connection` until `stop`. Each batch checks that `epoch` is still the database's, else every
-    entry fails with EpochLost. `path` is told in refusals."""
+    entry fails with EpochLost. `path` is told in refusals; what `mark` says of the files ends a
+    batch."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, epoch: int, deliver: Callable[[Batch], None], name: str
-    ) -> None:
+        self, connection: sqlite3.Connection, mark: FileMark, path: Path, epoch: int,
+        deliver: Callable[[Batch], None], name: str,
+    ) -> None:  # fmt: skip
         self._connection = connection
         self._path = path
         self._epoch = epoch
-        self._mark = FileMark(path)
+        self._mark = mark
         self._deliver = deliver
         self._trouble = False
         self._log_filled = True

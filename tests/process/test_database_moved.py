@@ -64,6 +64,14 @@ def test_what_was_removed_can_be_saved_and_started_with(system: System, taken: s
     assert system.stop() == 0
 
 
+def test_what_was_removed_can_be_saved_before_anything_was_refused(system: System):
+    for file in files(system):
+        file.unlink()
+    saved = str(system.directory / "saved.db")
+    told = system.cli("backup", saved)
+    assert told.returncode == 0, told.stderr
+
+
 def test_a_copy_put_in_its_place_is_not_written_to(system: System):
     database = files(system)[0]
     copy = database.with_name("copy.db")
