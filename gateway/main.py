@@ -232,7 +232,7 @@ class Gateway:
             services.workers.exited(message)
 
         link.on(Exited, exited)
-        link.on(Quarantined, lambda said: services.runs.quarantined(said.agent, said.on, said.reason))
+        link.on(Quarantined, lambda said: services.agents.quarantined(said.agent, said.on, said.reason))
         link.on(Notice, self._notice)
         link.on(Drain, lambda said: services.drain(said.reason))
         link.on_with_descriptors(Reload, lambda _, fds: self._reload(services, fds))

@@ -15,8 +15,9 @@ MAX_MESSAGE_BYTES = 160 * 1024
 """Below the default socket buffer (212,992 bytes), so that one datagram always fits an empty queue."""
 ROWS_PER_MESSAGE = 200
 """Long tables are sent in pieces of this many rows; `last` marks the last piece."""
-REASONS_PER_MESSAGE = 50
-"""The same for texts that a worker may have had a say in: its last words, escaped, take up to 2 KB each."""
+REASONS_PER_MESSAGE = 20
+"""The same for reasons of a quarantine: a character outside the basic plane takes 12 bytes, escaped."""
+MAX_REASON_CHARS = 500
 
 OUTER_PREFIX = "outer:"
 """The name of a TCP door is this and its number; every other door is a Unix socket."""

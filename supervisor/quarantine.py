@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from supervisor.messages import MAX_REASON_CHARS
+
 DEATHS = 5
 SECONDS = 60.0
 
@@ -30,8 +32,8 @@ class Quarantine:
         return True
 
     def hold(self, agent: str, reason: str) -> None:
-        """Held, because an operator said so."""
-        self.held[agent] = reason
+        """Held, for this reason: MAX_REASON_CHARS of it."""
+        self.held[agent] = reason[:MAX_REASON_CHARS]
 
     def release(self, agent: str) -> None:
         """Free again, with nothing counted against it."""

@@ -70,13 +70,13 @@ def _model(reference: str) -> dict[str, str]:
 
 async def agents_stop(call: Call) -> dict[str, Any]:
     agent, reason = _named(call)
-    ended = await call.services.runs.stop_agent(agent, reason or "stopped by an operator")
+    ended = await call.services.agents.stop(agent, reason or "stopped by an operator")
     return {"ok": True, "agentId": agent, "runIds": ended}
 
 
-def agents_restart(call: Call) -> dict[str, Any]:
+async def agents_restart(call: Call) -> dict[str, Any]:
     agent, reason = _named(call)
-    count = call.services.runs.stop_workers(agent, reason or "restarted by an operator")
+    count = await call.services.agents.restart(agent, reason or "restarted by an operator")
     return {"ok": True, "agentId": agent, "workers": count}
 
 
@@ -84,9 +84,9 @@ def agents_quarantine(call: Call) -> dict[str, Any]:
     agent, reason = _named(call)
     why = reason or "by an operator"
     # Ours first: the supervisor's word comes later, and no run may start in between.
-    call.services.runs.quarantined(agent, True, why)
+    call.services.agents.quarantined(agent, True, why)
     call.services.supervisor.hold(agent, True, why)
-    call.services.runs.stop_workers(agent, why)
+    call.services.agents.stop_workers(agent, why)
     return {"ok": True, "agentId": agent, "quarantined": True}
 
 
@@ -94,7 +94,7 @@ def agents_release(call: Call) -> dict[str, Any]:
     agent, reason = _named(call)
     # The supervisor first: a run that starts at once must not meet its refusal. The channel keeps the order.
     call.services.supervisor.hold(agent, False, reason or "released by an operator")
-    call.services.runs.quarantined(agent, False, reason or "")
+    call.services.agents.quarantined(agent, False, reason or "")
     return {"ok": True, "agentId": agent, "quarantined": False}
 
 

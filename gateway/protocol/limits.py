@@ -57,3 +57,6 @@ REFUSAL_SECONDS = 1.0
 
 MAX_ACTION_RESULT_BYTES = 64 * 1024
 """Of an action's result as JSON; it is kept to be given again."""
+
+MAX_REASON_CHARS = 500
+"""Why an agent is held, stopped or restarted; as many as the supervisor keeps (supervisor.messages)."""

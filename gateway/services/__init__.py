@@ -14,6 +14,7 @@ import trio
 
 from gateway.config.settings import Settings
 from gateway.protocol.errors import Refusal
+from gateway.services.agents import Agents
 from gateway.services.cron import Cron
 from gateway.services.engine import Engine
 from gateway.services.health import HealthBook
@@ -49,6 +50,7 @@ class Services:
     database: Database
     sessions: Sessions
     runs: Runs
+    agents: Agents
     leases: Leases
     mailbox: Mailbox
     workers: Workers
@@ -103,7 +105,7 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Open the database, raise the epoch, recover what earlier gateways left, and run the engine until the block ends.
 
-    The caller routes what the supervisor says: `services.workers.exited`, `services.runs.quarantined`,
+    The caller routes what the supervisor says: `services.workers.exited`, `services.agents.quarantined`,
     `services.reload`, `services.drain`. `waiting` hears once a second why the disk does not let the database be opened.
     A database that a newer gateway has taken, or that memory could not follow, ends the block with that error; Damaged
     and SchemaTooNew when the file must not be used, Unwilling when the disk fills up in the middle of recovery."""
@@ -125,7 +127,7 @@ async def open_services(
             health = HealthBook(engine, info, counters)
             nursery.start_soon(_tell_health, hub, health)
             services = Services(
-                settings, database, sessions, runs, Leases(engine), Mailbox(engine), engine.workers,
+                settings, database, sessions, runs, Agents(engine), Leases(engine), Mailbox(engine), engine.workers,
                 Idempotency(database, clock), Refusals(database, clock), pairing, cron, hub, link, clock, info, engine,
                 SessionEdits(engine), health, Attendance(hub, clock, engine.timers), Identity(state_dir), counters,
             )  # fmt: skip

@@ -17,9 +17,8 @@ class Holds:
         self._quarantined[agent] = why
 
     def release(self, agent: str) -> None:
-        """Let an agent work again."""
+        """It is not in quarantine any more."""
         self._quarantined.pop(agent, None)
-        self._stopped.discard(agent)
 
     def stop(self, agent: str) -> None:
         """Hold an agent until the next message to it."""

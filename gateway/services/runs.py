@@ -21,13 +21,12 @@ from gateway.services.engine import Engine
 from gateway.services.patience import Patience
 from gateway.services.run_state import HELD, Event, State
 from gateway.services.work import Accepted, NewMessage, Record, RunSnapshot
-from gateway.store import records, runs, sessions
+from gateway.store import runs, sessions
 from gateway.store.runs import RunRecord
 from gateway.store.writer import Entry
 
 MAX_LISTED_CHILDREN = 1000
 MAX_ID_CHARS = 256
-STOP_GRACE_SECONDS = 4.0
 
 _COPIED = [name for name in RunSnapshot.__struct_fields__ if name in RunRecord.__struct_fields__]
 
@@ -204,47 +203,6 @@ class Runs:
             return Outcome(session_id, [SessionChanged(session_key, "reset")])
 
         return await self._engine.commit(step)
-
-    # --- agents -------------------------------------------------------------------------------------------------------
-
-    def quarantined(self, agent: str, on: bool, reason: str) -> None:
-        """The supervisor holds or releases an agent."""
-        engine = self._engine
-        if on:
-            engine.quarantine(agent, reason)
-            fix = f"peergate agents release {agent}"
-            engine.news.notice("error", "AGENT_QUARANTINED", f"agent {agent}: {reason}", agentId=agent, fix=fix)
-        else:
-            engine.holds.release(agent)
-            engine.unpark(agent)
-            engine.pump()
-
-    async def stop_agent(self, agent: str, reason: str) -> list[str]:
-        """End an agent's runs in progress and its workers; what is queued waits for the next message. The ids of the
-        runs ended."""
-        engine, now = self._engine, self._engine.clock()
-        engine.holds.stop(agent)
-        await self._database.write(lambda db: records.stop_agent(db, agent, reason, now))
-        ended: list[str] = []
-        for run in engine.board.of_agent(agent):
-            if run.state in HELD:
-                ended += await self.abort(run_id=run.id, reason=reason)
-            elif run.host is None:
-                engine.put_back(run)
-        self.stop_workers(agent, reason)
-        return ended
-
-    def stop_workers(self, agent: str, reason: str) -> int:
-        """End an agent's workers; their runs are tried again where that is safe. How many there were."""
-        seats = self._engine.workers.all_of_agent(agent)
-        for seat in seats:
-            seat.stopped = True
-            self._engine.supervisor.stop_worker(seat.holder.spawn, reason, STOP_GRACE_SECONDS)
-        return len(seats)
-
-    def is_stopped(self, agent: str) -> bool:
-        """Whether an operator stopped it and no message came since."""
-        return self._engine.holds.is_stopped(agent)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

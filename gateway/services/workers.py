@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from gateway.control import SpawnRefused
-from gateway.services.ports import Born, Peer, Publisher, Supervisor, WorkerIdentity
+from gateway.services.ports import Peer, Publisher, Supervisor, WorkerIdentity
 from gateway.services.timers import Timers
 from gateway.services.turns import Holder
 from supervisor.crashpoints import crashpoint
@@ -39,8 +39,7 @@ that was read before its connection was ended) is heard a turn of the event loop
 class Seat(msgspec.Struct, eq=False):
     """One worker process. `holds`: the run in its hands, also one that was ended and that it has not let go of yet.
     `stopped`: its end was asked for. `gone`: its process has ended. `wake` ends the wait of its worker.next; `turn` is
-    the newest such call, None while it makes none; `heard` is when it last connected or ended one (trio's clock);
-    `owed` as for one that is coming."""
+    the newest such call, None while it makes none; `heard` is when it last connected or ended one (trio's clock)."""
 
     holder: Holder
     agent: str
@@ -53,7 +52,6 @@ class Seat(msgspec.Struct, eq=False):
     wake: trio.Event = msgspec.field(default_factory=trio.Event)
     turn: object = None
     heard: float = 0.0
-    owed: float = 0.0
 
     def post(self, event: str, payload: dict[str, Any]) -> None:
         """Tell the worker; one that is away hears it when it comes back (worker.next)."""
@@ -63,11 +61,10 @@ class Seat(msgspec.Struct, eq=False):
 
 class Coming(msgspec.Struct, eq=False):
     """A worker that has been asked for; `cause` is why it is not there yet. `asked`: since when the supervisor owes an
-    answer (trio's clock); `owed`: the seconds it took for the ones before, as far as `Workers.owed` has not told."""
+    answer (trio's clock)."""
 
     cause: str = "the supervisor has not answered yet"
     asked: float | None = None
-    owed: float = 0.0
     scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
 
 
@@ -93,6 +90,7 @@ class Workers:
         self._seats: dict[str, Seat] = {}
         self._by_session: dict[str, Seat] = {}
         self._coming: dict[str, Coming] = {}
+        self._owed: dict[str, float] = {}
         self._failures: dict[str, tuple[int, str]] = {}
         self._exits: OrderedDict[str, Exited] = OrderedDict()
 
@@ -134,7 +132,9 @@ class Workers:
         seat.gone = True
         if self._by_session.get(seat.session) is seat:
             del self._by_session[seat.session]
-        if not seat.met:
+        if seat.met:
+            self._owed.pop(seat.session, None)
+        else:
             count, _ = self._failures.get(seat.session, (0, ""))
             self._failures[seat.session] = (count + 1, f"the worker {how_it_ended(message)} before it connected")
         self._tell(seat, "exited", exit=how_it_ended(message))
@@ -172,16 +172,18 @@ class Workers:
         return coming.cause if coming else failed[1] if failed else "no worker was asked for"
 
     def owed(self, session: str) -> float:
-        """Seconds that went by because the supervisor owed an answer about this session's worker, each told once. It
-        may be stopped, or busy: its time is not the worker's."""
-        coming, now = self._coming.get(session), trio.current_time()
+        """Seconds that went by because the supervisor owed an answer about the worker this session waits for, each told
+        once. It may be stopped, or busy: its time is not the worker's."""
+        coming = self._coming.get(session)
         if coming is not None and coming.asked is not None:
-            coming.owed, coming.asked = coming.owed + now - coming.asked, now
-        waited = coming or self._by_session.get(session)
-        owed = waited.owed if waited is not None else 0.0
-        if waited is not None:
-            waited.owed = 0.0
-        return owed
+            self._note_owed(session, coming)
+            coming.asked = trio.current_time()
+        return self._owed.pop(session, 0.0)
+
+    def _note_owed(self, session: str, coming: Coming) -> None:
+        if coming.asked is not None and self._coming.get(session) is coming:
+            self._owed[session] = self._owed.get(session, 0.0) + trio.current_time() - coming.asked
+        coming.asked = None
 
     # --- bringing one -------------------------------------------------------------------------------------------------
 
@@ -206,6 +208,7 @@ class Workers:
     def asked(self, session: str) -> None:
         """The run it was summoned for is in its hands, or not wanted any more."""
         self._timers.clear(("ask", session))
+        self._owed.pop(session, None)
 
     def _watch(self, session: str, seconds: float) -> None:
         self._timers.set(("ask", session), seconds, partial(self._unasked, session))
@@ -249,7 +252,11 @@ class Workers:
         while session not in self._by_session:
             try:
                 crashpoint("gateway.spawn.before")
-                born = await self._answer(self._supervisor.spawn(agent, session), coming)
+                coming.asked = trio.current_time()
+                try:
+                    born = await self._supervisor.spawn(agent, session)
+                finally:
+                    self._note_owed(session, coming)
             except SpawnRefused as refusal:
                 coming.cause = refusal.reason
                 if refusal.quarantined:
@@ -260,20 +267,12 @@ class Workers:
                 continue
             # Without a checkpoint between the answer and the seat: an exit that follows must find it.
             seat = self._seats.get(born.spawn) or self._sit(Holder(born.spawn, born.pid, born.start), agent, session)
-            seat.owed = coming.owed
             self._tell(seat, "spawned")
             early = self._exits.get(born.spawn)
             if early is not None:
                 self._forget(session, coming)  # so that whoever hears of the exit can ask again
                 self.exited(early)
             return
-
-    async def _answer(self, asking: Awaitable[Born], coming: Coming) -> Born:
-        coming.asked = trio.current_time()
-        try:
-            return await asking
-        finally:
-            coming.owed, coming.asked = coming.owed + trio.current_time() - coming.asked, None
 
     def _sit(self, holder: Holder, agent: str, session: str) -> Seat:
         seat = self._seats[holder.spawn] = Seat(holder, agent, session)

@@ -48,13 +48,13 @@ def copy(
     """Copy the database `source` to `target`, check every page and index of the copy, then give it its name.
 
     `step(copied, total)` is called between pieces, in pages; what it raises ends the copy. `opened`: a connection to
-    take it from, which stays the caller's. Raises BackupFailed."""
+    take it from, which stays the caller's; a commit makes that copy begin anew. Raises BackupFailed."""
     began = time.monotonic()
     if target.exists() and source.exists() and target.samefile(source):
         raise BackupFailed(f"{target} is the database itself")
     try:
         with fresh_file(target, force=force) as part:
-            with contextlib.nullcontext(opened) if opened else contextlib.closing(open_to_look(source)) as origin:
+            with contextlib.nullcontext(opened) if opened else _as_of_now(source) as origin:
                 schema = _fill(origin, part, step, str(source))
             size = part.stat().st_size
     except sqlite3.Error as error:
@@ -85,20 +85,23 @@ def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _fill(origin: sqlite3.Connection, part: Path, step: Callable[[int, int], None], source: str) -> int:
-    """Everything committed now, into `part`; its schema number."""
+    """Everything committed, into `part`; its schema number."""
     with contextlib.closing(_plain(part)) as copied:
-        # One transaction: later commits neither show up in the copy nor make it begin anew.
-        origin.execute("BEGIN")
-        try:
-            origin.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            origin.backup(copied, pages=STEP_PAGES, progress=lambda _, left, total: step(total - left, total), sleep=0)
-        finally:
-            origin.execute("COMMIT")
+        origin.backup(copied, pages=STEP_PAGES, progress=lambda _, left, total: step(total - left, total), sleep=0)
         copied.execute("PRAGMA journal_mode = DELETE")  # in the file's header: a reader then makes no log beside it
         findings = check(copied, full=True)
         if findings:
             raise BackupFailed(f"the copy of {source} is not whole: {'; '.join(findings)}; see peergate doctor")
         return int(copied.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def _as_of_now(source: Path) -> Iterator[sqlite3.Connection]:
+    """In one transaction: later commits neither show up in the copy nor make it begin anew."""
+    with contextlib.closing(open_to_look(source)) as origin:
+        origin.execute("BEGIN")
+        origin.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield origin
 
 
 def _plain(path: Path) -> sqlite3.Connection:

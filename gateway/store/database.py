@@ -136,6 +136,8 @@ class Database:
         def step(copied: int, total: int) -> None:
             progress.copied, progress.total = copied, total
             trio.from_thread.check_cancelled()
+            if opened is not None and self._mark.moved() is None:
+                raise backup.BackupFailed(f"{self.path} was put back meanwhile, and is in use again; try again")
 
         # Of a file that was taken away, perhaps with no commit since, what this connection has open is all there is.
         opened = self._reader if self._mark.moved() is not None else None
@@ -173,6 +175,8 @@ class Database:
         self._writer.stop()
 
     def _read_apart(self, job: Job[T]) -> T:
+        if (moved := self._mark.moved()) is not None:  # what may lie there is somebody else's
+            raise moved
         with contextlib.closing(connect(self.path, read_only=True)) as connection:
             return job(connection)
 

@@ -8,12 +8,15 @@ import pytest
 
 from supervisor.messages import (
     MAX_MESSAGE_BYTES,
+    MAX_REASON_CHARS,
+    REASONS_PER_MESSAGE,
     BadMessage,
     Beat,
     Drain,
     Exited,
     Fork,
     Held,
+    Live,
     Message,
     Reload,
     Retire,
@@ -75,3 +78,10 @@ def test_a_message_can_be_matched_by_the_order_of_its_fields():
 def test_what_would_not_fit_into_a_datagram_is_not_sent():
     with pytest.raises(BadMessage, match="Drain of 16"):
         encode(Drain("x" * MAX_MESSAGE_BYTES))
+
+
+def test_a_piece_of_reasons_fits_whatever_workers_said_last():
+    names = [f"agent-{number:02}".ljust(64, "x") for number in range(REASONS_PER_MESSAGE)]
+    worst = dict.fromkeys(names, "\U0001f600" * MAX_REASON_CHARS)
+    live = Live([], worst)
+    assert decode(encode(live)) == live

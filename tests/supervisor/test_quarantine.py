@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.messages import MAX_REASON_CHARS
 from supervisor.quarantine import DEATHS, SECONDS, Quarantine
 
 
@@ -33,6 +34,12 @@ def test_who_is_held_is_not_put_there_twice_and_starts_anew_when_released():
     quarantine.release("main")
     quarantine.release("nobody")
     assert [quarantine.died("main", 1) for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_a_long_reason_is_cut():
+    quarantine = Quarantine()
+    quarantine.hold("main", "x" * 60_000)
+    assert quarantine.held["main"] == "x" * MAX_REASON_CHARS
 
 
 @given(st.lists(st.floats(0, 1000), max_size=60))

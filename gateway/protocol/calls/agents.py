@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from gateway.protocol import scopes
 from gateway.protocol.calls.row import ABSENT, Inert, Params, Result, Row
+from gateway.protocol.limits import MAX_REASON_CHARS
 
 
 class AgentSummary(Result, frozen=True):
@@ -55,7 +60,7 @@ class OneAgent(Params, frozen=True):
     """`reason` is told to whoever is affected and logged."""
 
     agent_id: str
-    reason: str | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] | None = None
 
 
 ROWS = (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from gateway.protocol import limits
 from gateway.protocol.errors import Refusal
+from supervisor.messages import MAX_REASON_CHARS
 from tests.support.calls import Caller
 from tests.support.engine import open_box
 
@@ -90,6 +93,31 @@ async def test_a_quarantined_agent_works_again_when_it_is_released(box):
     assert box.supervisor.held[-1] == ("main", False)
     _, run = await box.take()
     assert (run.message, run.attempt) == ("hello", 2)
+
+
+async def test_a_stopped_agent_goes_on_with_what_waits_when_it_is_restarted(tmp_path, mock_clock):
+    async with open_box(tmp_path) as box:
+        caller = Caller(box.services)
+        await box.send("one")
+        worker, _ = await box.take()
+        await box.send("two")
+        await caller.ask("agents.stop", agentId="main")
+        worker.die(code=0)
+        told = await caller.ask("agent.wait", runId="two", timeoutMs=0)
+        assert told["waits"] == "agent main is stopped until its next message; or: peergate agents restart main"
+        await caller.ask("agents.release", agentId="main")
+        assert (await caller.ask("agents.list"))["agents"][0]["stopped"], "it was not in quarantine"
+        assert (await caller.ask("agents.restart", agentId="main"))["workers"] == 0
+        _, run = await box.take()
+        assert run.message == "two"
+    async with open_box(tmp_path, generation=2) as box:
+        assert "stopped" not in (await Caller(box.services).ask("agents.list"))["agents"][0]
+
+
+async def test_a_reason_has_a_bound(box):
+    assert limits.MAX_REASON_CHARS == MAX_REASON_CHARS
+    with pytest.raises(msgspec.ValidationError, match="reason"):
+        await Caller(box.services).ask("agents.quarantine", agentId="main", reason="x" * 501)
 
 
 async def test_stopping_ends_the_turn_and_restarting_repeats_it(box):

@@ -50,7 +50,7 @@ async def test_a_message_that_begins_with_new_begins_the_session_anew(box, nurse
 async def test_what_would_be_refused_after_a_reset_resets_nothing(box):
     await finished_turn(box, "one", "1")
     caller = Caller(box.services)
-    box.services.runs.quarantined("main", True, "it loops")
+    box.services.agents.quarantined("main", True, "it loops")
     with pytest.raises(Refusal, match="peergate agents release main"):
         await caller.ask("agent", message="/new two", idempotencyKey="k2")
     assert box.texts() == [("user", "one"), ("assistant", "1")]

@@ -182,7 +182,7 @@ async def test_messages_wait_for_an_agent_in_quarantine_and_new_ones_are_refused
     worker, _ = await box.take()
     for text in ("two", "three"):
         await box.send(text)
-    box.services.runs.quarantined("main", True, "5 deaths in 60 s")
+    box.services.agents.quarantined("main", True, "5 deaths in 60 s")
     worker.die()
     await box.settle()
     held = "agent main is in quarantine (5 deaths in 60 s); to release it: peergate agents release main"
@@ -193,7 +193,7 @@ async def test_messages_wait_for_an_agent_in_quarantine_and_new_ones_are_refused
         await box.send("four")
     assert refused.value.shape.message == f"not accepted: {held}"
     assert (await box.send("two")).created is False, "what was accepted is answered as it was then"
-    box.services.runs.quarantined("main", False, "")
+    box.services.agents.quarantined("main", False, "")
     for text in ("one", "two", "three"):
         worker, run = await box.take()
         assert run.message == text
@@ -212,11 +212,11 @@ async def test_a_run_that_is_leased_as_its_agent_is_held_goes_on_and_is_not_begu
     box.services.database.post(lambda db: held.wait(20))
     nursery.start_soon(take)
     await trio.testing.wait_all_tasks_blocked()
-    box.services.runs.quarantined("main", True, "it loops")
+    box.services.agents.quarantined("main", True, "it loops")
     held.set()
     await box.settle()
     assert (box.state("one"), box.state("two")) == ("running", "queued")
-    box.services.runs.quarantined("main", False, "")
+    box.services.agents.quarantined("main", False, "")
     mock_clock.jump(60)
     await box.settle()
     assert (box.state("one"), box.state("two")) == ("running", "queued")
@@ -229,7 +229,7 @@ async def test_what_waits_for_a_held_agent_ends_when_that_is_configured_no_more(
     one: dict[str, Any] = {"agents": {"entries": {"main": {}}}}
     async with open_box(tmp_path, tree=both) as box:
         await box.send("hello", "agent:scout:main")
-        box.services.runs.quarantined("scout", True, "it loops")
+        box.services.agents.quarantined("scout", True, "it loops")
         box.services.reload(settings_from(one))
         ended = await box.services.runs.wait("hello", 60)
         assert ended.error == "the agent scout is not configured any more (agents.entries)"
@@ -241,10 +241,10 @@ async def test_a_result_for_a_quarantined_agent_waits_for_its_release(box):
     await box.spawn("kid", "agent:scout:main")
     child, run = await box.take("agent:main:subagent:kid")
     await scout.finish(turn)
-    box.services.runs.quarantined("scout", True, "looping")
+    box.services.agents.quarantined("scout", True, "looping")
     await child.finish(run, "42")
     assert box.state("announce:run-kid") == "queued"
-    box.services.runs.quarantined("scout", False, "")
+    box.services.agents.quarantined("scout", False, "")
     assert (await scout.next()).provenance["result"] == "42"
 
 
@@ -252,7 +252,7 @@ async def test_a_stopped_agent_waits_for_the_next_message(box):
     await box.send("one")
     worker, _ = await box.take()
     await box.send("two")
-    assert await box.services.runs.stop_agent("main", "lunch") == ["one"]
+    assert await box.services.agents.stop("main", "lunch") == ["one"]
     assert [spawn for spawn, _ in box.supervisor.stopped] == [worker.born.spawn]
     worker.die(code=0)
     assert box.state("two") == "queued"
@@ -278,7 +278,7 @@ async def test_a_worker_somebody_stopped_does_not_count_as_an_attempt(box):
         worker, run = await box.take()
         await worker.say(run, "hm")
         assert run.attempt == attempt
-        box.services.runs.stop_workers("main", "restarted by an operator")
+        box.services.agents.stop_workers("main", "restarted by an operator")
         worker.die(code=0)
     for attempt in range(6, 9):  # but dying does, three times
         worker, run = await box.take()

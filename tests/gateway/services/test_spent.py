@@ -93,7 +93,7 @@ async def test_a_stopped_agent_stays_stopped_for_the_next_gateway_until_it_gets_
         await box.send("one")
         await box.take()
         await box.send("two")
-        await box.services.runs.stop_agent("main", "lunch")
+        await box.services.agents.stop("main", "lunch")
     async with open_box(tmp_path, generation=2) as box:
         await box.settle()
         assert (box.state("two"), box.supervisor.asked) == ("queued", [])

@@ -56,7 +56,7 @@ async def test_a_result_for_an_agent_in_quarantine_says_how_to_release_it(box, m
     await finished_turn(box, "hello", "hi")
     await box.spawn("kid")
     child, run = await box.take("agent:main:subagent:kid")
-    box.services.runs.quarantined("main", True, "it died too often")
+    box.services.agents.quarantined("main", True, "it died too often")
     await child.finish(run, "42")
     mock_clock.jump(121)
     await box.settle()

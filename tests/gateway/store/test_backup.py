@@ -13,10 +13,12 @@ import pytest
 import trio
 import trio.testing
 
+from gateway.protocol.errors import Refusal
 from gateway.store.backup import BackupFailed, copy
 from gateway.store.database import open_database
 from gateway.store.examine import restoring
 from gateway.store.faults import Damaged, SchemaTooNew
+from gateway.store.filemark import FileMark
 from gateway.store.opening import connect, open_writing
 from gateway.store.restore import RestoreFailed, restore
 
@@ -109,6 +111,34 @@ async def test_a_backup_nobody_waits_for_any_more_leaves_nothing(tmp_path: Path)
             nursery.cancel_scope.cancel()
         assert "backup" not in database.facts()
     assert ours(tmp_path) == ["peergate.db"]
+
+
+async def test_a_database_that_is_put_back_while_it_is_saved_is_in_use_again(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("gateway.store.backup.STEP_PAGES", 1)
+    path = tmp_path / "peergate.db"
+    async with open_database(path) as database:
+        aside = path.rename(tmp_path / "aside.db")
+        with pytest.raises(Refusal, match="was removed while it was in use"):
+            await database.read_slow(lambda db: None)
+        assert not path.exists(), "nobody who only reads makes one"
+        monkeypatch.setattr(database, "_mark", PutBack(database._mark, aside, path))
+        with pytest.raises(BackupFailed, match="was put back meanwhile"):
+            await database.copy(tmp_path / "saved.db")
+        assert await database.write(lambda db: 1) == 1
+        assert (await database.copy(tmp_path / "saved.db")).bytes > 0
+
+
+class PutBack:
+    """A mark of files that are put back once somebody has looked."""
+
+    def __init__(self, mark: FileMark, aside: Path, path: Path) -> None:
+        self._mark, self._aside, self._path = mark, aside, path
+
+    def moved(self) -> Refusal | None:
+        told = self._mark.moved()
+        if self._aside.exists():
+            self._aside.rename(self._path)
+        return told
 
 
 def test_a_restore_puts_the_backup_in_place_and_keeps_the_old_one(tmp_path: Path):

@@ -261,16 +261,16 @@ async def test_an_agent_sees_and_changes_its_own_jobs_alone(box, mock_clock):
 
 
 async def test_an_operator_who_stopped_an_agent_is_not_overruled_by_a_clock(box, mock_clock):
-    await box.services.runs.stop_agent("main", "enough")
+    await box.services.agents.stop("main", "enough")
     await box.add()
     await box.pass_time(65)
     (entry,) = await box.log()
     assert (entry.status, entry.error) == ("skipped", "agent-stopped")
-    assert box.services.runs.is_stopped("main")
+    assert box.services.agents.is_stopped("main")
 
 
 async def test_a_job_that_runs_once_waits_for_an_agent_that_may_not_work(box, mock_clock):
-    await box.services.runs.stop_agent("main", "enough")
+    await box.services.agents.stop("main", "enough")
     job = await box.add(schedule={"kind": "at", "at": BEGIN_MS + 5000})
     await box.pass_time(600)
     assert await box.log() == []
