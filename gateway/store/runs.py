@@ -131,9 +131,12 @@ def quietly_aborted_of_run(db: sqlite3.Connection, run_id: str) -> list[RunRecor
 
 
 def children_of_session(db: sqlite3.Connection, session: str, ended_since: float, limit: int) -> list[RunRecord]:
-    """Task runs, newest first, texts cut: unfinished ones and those that ended at `ended_since` or later."""
-    recent = "parent_session = ? AND kind = 'task' AND (ended_at IS NULL OR ended_at >= ?)"
-    sql = f"{_PREVIEW} WHERE {recent} ORDER BY seq DESC LIMIT ?"
+    """Task runs, newest first, texts cut: unfinished ones and those that ended at `ended_since` or later (0: all)."""
+    children = f"{_PREVIEW} WHERE parent_session = ? AND kind = 'task'"
+    if not ended_since:
+        return _records(db.execute(f"{children} ORDER BY seq DESC LIMIT ?", (session, limit)))
+    # By +seq, for a list in the order of an index is one of all the children there ever were.
+    sql = f"{children} AND (ended_at IS NULL OR ended_at >= ?) ORDER BY +seq DESC LIMIT ?"
     return _records(db.execute(sql, (session, ended_since, limit)))
 
 
@@ -143,8 +146,11 @@ def children_named(db: sqlite3.Connection, session: str, name: str, limit: int) 
     run = get(db, name)
     if run is not None and run.parent_session == session and run.kind == "task":
         return [run]
-    meant = "parent_session = ? AND kind = 'task' AND ? IN (session, task_name)"
-    return _records(db.execute(f"{_PREVIEW} WHERE {meant} ORDER BY seq DESC LIMIT ?", (session, name, limit)))
+    task = f"{_PREVIEW} WHERE kind = 'task' AND"
+    called = f"{task} parent_session = ? AND task_name = ? ORDER BY +seq DESC LIMIT ?"
+    found = _records(db.execute(called, (session, name, limit)))
+    found += _records(db.execute(f"{task} session = ? AND +parent_session = ? LIMIT ?", (name, session, limit)))
+    return sorted({one.seq: one for one in found}.values(), key=lambda one: -one.seq)[:limit]
 
 
 def reading_run(db: sqlite3.Connection, session: str) -> RunRecord | None:

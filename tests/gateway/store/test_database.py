@@ -230,6 +230,7 @@ def test_every_query_by_name_has_an_index(tmp_path):
         "SELECT * FROM runs WHERE parent_session = ? AND kind = 'task' AND ended_at IS NULL ORDER BY seq",
         "SELECT * FROM runs WHERE parent_run = ? AND kind = 'task' AND ended_at IS NULL",
         "SELECT * FROM runs WHERE session = ? ORDER BY seq DESC LIMIT 1",
+        "SELECT * FROM runs WHERE session = ? AND +parent_session = ?",
         "SELECT * FROM sessions WHERE key = ?",
         "SELECT * FROM sessions WHERE label = ? ORDER BY updated_at DESC",
         "SELECT * FROM sessions WHERE session_id = ?",
