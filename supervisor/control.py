@@ -145,10 +145,11 @@ class Control:
         try:
             channel.send_nowait(gift.take, gift.descriptors)
             assert self._agents is not None
-            for part, _ in pieces(self._agents.live_rows()):
-                channel.send_nowait(Live(part, {}, last=False))
-            for held, last in pieces(list(self._agents.quarantine.held.items()), REASONS_PER_MESSAGE):
-                channel.send_nowait(Live([], dict(held), last))
+            held = list(self._agents.quarantine.held.items())
+            for part, last in pieces(self._agents.live_rows()):
+                channel.send_nowait(Live(part, {}, last and not held))
+            for reasons, last in pieces(held, REASONS_PER_MESSAGE) if held else ():
+                channel.send_nowait(Live([], dict(reasons), last))
         finally:
             gift.release()
         try:
