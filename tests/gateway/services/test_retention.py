@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from gateway.services import housekeeping
 from gateway.services.housekeeping import House
 from gateway.store import runs
-from tests.support.engine import finished_turn, open_box
+from tests.support.engine import Box, finished_turn, open_box
 
 MAIN, KID = "agent:main:main", "agent:main:subagent:kid"
 DAY = 24 * 3600
@@ -121,22 +124,14 @@ async def test_beyond_a_number_the_oldest_runs_go_but_never_those_of_a_day(tmp_p
 
 
 async def test_one_round_has_a_bound(tmp_path, mock_clock, monkeypatch):
-    monkeypatch.setattr(housekeeping, "STEP", 10)
-    monkeypatch.setattr(housekeeping, "STEPS", 3)
-    async with open_box(tmp_path, tree=SMALL) as box:
-        house = House(box.services.engine)
-        await a_thousand_ended_runs(box)
+    async with a_thousand_to_clean(tmp_path, monkeypatch) as (box, house):
         mock_clock.jump(8 * DAY)
         await house.clean()
         assert (rows(box, "runs"), rows(box, "idempotency"), rows(box, "run_events")) == (970, 970, 970)
 
 
 async def test_events_of_many_that_ended_in_one_moment_go_by_and_by(tmp_path, mock_clock, monkeypatch):
-    monkeypatch.setattr(housekeeping, "STEP", 10)
-    monkeypatch.setattr(housekeeping, "STEPS", 3)
-    async with open_box(tmp_path, tree=SMALL) as box:
-        house = House(box.services.engine)
-        await a_thousand_ended_runs(box)
+    async with a_thousand_to_clean(tmp_path, monkeypatch) as (box, house):
         mock_clock.jump(2 * 3600)
         for left in (970, 940, 910):
             await house.clean()
@@ -153,6 +148,16 @@ async def test_many_idle_sub_agents_are_archived_in_one_round_a_few_at_a_time(bo
     await House(box.services.engine).clean()
     assert [row.key for row in box.services.sessions.list_rows()[0]] == [MAIN]
     assert box.services.database.commits - before >= 3
+
+
+@asynccontextmanager
+async def a_thousand_to_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Box, House]]:
+    """A thousand runs that ended in one moment, and a house that takes ten of them at once and thirty in a round."""
+    monkeypatch.setattr(housekeeping, "STEP", 10)
+    monkeypatch.setattr(housekeeping, "STEPS", 3)
+    async with open_box(tmp_path, tree=SMALL) as box:
+        await a_thousand_ended_runs(box)
+        yield box, House(box.services.engine)
 
 
 async def a_thousand_ended_runs(box: Any) -> None:
