@@ -73,12 +73,18 @@ async def turn(ctx: Context) -> str | None:
         return reply
 
 
+REMEMBERED = 200
+"""Children in a session's state, the newest: more than a round has, and in a soak the work stays the same."""
+
+
 async def hear(ctx: Context, book: Book, told: Announce) -> None:
     """A child's result: written down each time it is told, counted once, in the session's state."""
     book.write("heard", child=told.run_id, status=told.status, result=told.result)
     heard = ctx.state.setdefault("heard", {})
     if told.run_id not in heard:
         heard[told.run_id] = told.result
+        while len(heard) > REMEMBERED:
+            del heard[next(iter(heard))]
         await ctx.save_state()
 
 
