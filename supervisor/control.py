@@ -56,10 +56,10 @@ class Gift:
     release: Callable[[], None]
 
 
-def pieces(table: Sequence[Row], rows: int = ROWS_PER_MESSAGE) -> Iterable[tuple[list[Row], bool]]:
+def pieces(table: Sequence[Row], most: int = ROWS_PER_MESSAGE) -> Iterable[tuple[list[Row], bool]]:
     """A long table in parts that fit a message, and whether a part is the last; an empty table is one empty part."""
-    for start in range(0, max(len(table), 1), rows):
-        yield list(table[start : start + rows]), start + rows >= len(table)
+    for start in range(0, max(len(table), 1), most):
+        yield list(table[start : start + most]), start + most >= len(table)
 
 
 @dataclass(slots=True)

@@ -66,7 +66,3 @@ class Agents:
             seat.stopped = True
             self._engine.supervisor.stop_worker(seat.holder.spawn, reason, STOP_GRACE_SECONDS)
         return len(seats)
-
-    def is_stopped(self, agent: str) -> bool:
-        """Whether an operator stopped it and no message came since."""
-        return self._engine.holds.is_stopped(agent)

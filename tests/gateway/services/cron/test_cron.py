@@ -266,7 +266,7 @@ async def test_an_operator_who_stopped_an_agent_is_not_overruled_by_a_clock(box,
     await box.pass_time(65)
     (entry,) = await box.log()
     assert (entry.status, entry.error) == ("skipped", "agent-stopped")
-    assert box.services.agents.is_stopped("main")
+    assert box.services.engine.holds.is_stopped("main")
 
 
 async def test_a_job_that_runs_once_waits_for_an_agent_that_may_not_work(box, mock_clock):
