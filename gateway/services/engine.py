@@ -123,8 +123,7 @@ class Engine:
         run.host = change.host.id
         self.unheard.end(run.id)
         self.board.add(run)
-        seat = self.workers.seat(change.host.spawn)
-        if seat is not None:
+        if seat := self.workers.seat(change.host.spawn):
             mail = {"id": change.mail.id, "message": change.mail.text, "provenance": change.mail.provenance}
             seat.post("worker.steer", {"runId": change.host.id, "attempt": change.host.attempt, "mails": [mail]})
 
@@ -133,6 +132,8 @@ class Engine:
         run = self.board.get(record.id)
         assert run is not None, f"{record.id} was leased and is not on the board"
         if run.state is State.QUEUED:  # put back while the lease was being written: its worker has it all the same
+            if begun := self.board.current(run.session):  # in its place, meanwhile
+                self.put_back(begun)
             self.holds.unpark(run.agent, run.id)
             self.lanes.hold(run.ticket)
             self.board.set_current(run)

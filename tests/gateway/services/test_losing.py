@@ -224,6 +224,29 @@ async def test_a_run_that_is_leased_as_its_agent_is_held_goes_on_and_is_not_begu
     assert (await worker.next()).message == "two"
 
 
+async def test_who_was_begun_in_the_place_of_a_run_being_leased_waits_until_that_has_ended(box, nursery):
+    await box.send("first", "agent:scout:main")
+    await box.send("second", "agent:scout:main", lane="cron", sender="cron")  # so that the lane is asked before main's
+    await box.send("one")
+    await box.send("news", lane="cron", sender="cron")
+    worker, taken, held = await box.hire(), [], threading.Event()
+
+    async def take() -> None:
+        taken.append(await worker.next())
+
+    box.services.database.post(lambda db: held.wait(20))
+    nursery.start_soon(take)
+    await trio.testing.wait_all_tasks_blocked()
+    box.services.agents.quarantined("main", True, "it loops")
+    box.services.agents.quarantined("main", False, "")
+    assert box.services.engine.board.current(MAIN).id == "news"
+    held.set()
+    await box.settle()
+    assert (box.state("one"), box.state("news")) == ("running", "queued")
+    await worker.finish(taken[0], "done")
+    assert (await worker.next()).message == "news"
+
+
 async def test_what_waits_for_a_held_agent_ends_when_that_is_configured_no_more(tmp_path):
     both: dict[str, Any] = {"agents": {"entries": {"main": {}, "scout": {}}}}
     one: dict[str, Any] = {"agents": {"entries": {"main": {}}}}
