@@ -48,15 +48,16 @@ async def agent(call: Call) -> dict[str, Any]:
     used before, the first says `in_flight`, and is left out when the run has ended already."""
     params: Agent = call.params
     refuse_attachments(params.attachments)
-    key, text = _target(call, params), params.message
-    if (rest := after_reset(text)) is not None:
-        if rest:  # it must not be refused when what was said before is gone
-            call.services.runs.check_open(key.split(":")[1], params.idempotency_key)
-        await _begin_anew(call, key, params.idempotency_key)
-        if not rest:
-            return _begun_anew(key, params.idempotency_key)
-        text = rest
-    accepted = await say(call, Words(key, text, params.idempotency_key, params.timeout, params.label))
+    key, run_id, rest = _target(call, params), params.idempotency_key, after_reset(params.message)
+    words = Words(key, params.message if rest is None else rest, run_id, params.timeout, params.label)
+    if rest == "":
+        await _begin_anew(call, key, run_id)
+        return _begun_anew(key, run_id)
+    message = _message(call, words)
+    if rest is not None and call.services.runs.snapshot(run_id) is None:
+        call.services.runs.check(message)  # it must not be refused when what was said before is gone
+        await _begin_anew(call, key, run_id)
+    accepted = await _accept(call, message)
     run = call.services.runs.snapshot(accepted.run_id)
     if accepted.created or run is None or not run.ended:
         status = "accepted" if accepted.created else "in_flight"
@@ -90,6 +91,10 @@ async def agent_wait(call: Call) -> RunResult:
 async def say(call: Call, words: Words) -> Accepted:
     """Give a session a message; the connection hears of the tools of the run. Raises what `Runs.accept` raises, and
     Refusal for what makes no sense."""
+    return await _accept(call, _message(call, words))
+
+
+def _message(call: Call, words: Words) -> NewMessage:
     if not words.text.strip():
         raise invalid("message must not be empty")
     if words.timeout_s is not None and not 0 <= words.timeout_s <= MAX_RUN_SECONDS:
@@ -98,7 +103,7 @@ async def say(call: Call, words: Words) -> Accepted:
         raise invalid(wrong)
     # Not the label: a caller that learns a better name must not start a second run.
     digest = hashlib.sha256(f"{words.key}\n{words.text}".encode()).hexdigest()
-    message = NewMessage(
+    return NewMessage(
         run_id=words.run_id,
         session_key=words.key,
         text=words.text,
@@ -108,6 +113,9 @@ async def say(call: Call, words: Words) -> Accepted:
         digest=digest,
         steer=words.steer,
     )
+
+
+async def _accept(call: Call, message: NewMessage) -> Accepted:
     accepted = await call.services.runs.accept(message)
     _follow(call, accepted.run_id)
     return accepted

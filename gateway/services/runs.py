@@ -52,7 +52,7 @@ class Runs:
         """Take a message. Raises ChildLimit (message.spawn.max_children), Refusal (too long, unknown agent, draining,
         too many waiting, the id was used for something else)."""
         outcome: Outcome[Accepted] = await self._database.write_together(
-            admission.accept_all, self._checked(message), then=self._follow
+            admission.accept_all, self.check(message), then=self._follow
         )
         return outcome.value
 
@@ -68,7 +68,7 @@ class Runs:
             tell(trio.TooSlowError())
 
         try:
-            entry = Entry(self._checked(message), step=admission.accept_all, then=self._follow, settle=settle)
+            entry = Entry(self.check(message), step=admission.accept_all, then=self._follow, settle=settle)
         except Refusal as refusal:
             return tell(refusal)
         self._patience.begin(within_s, give_up)
@@ -77,18 +77,18 @@ class Runs:
     def _follow(self, outcome: Outcome[Accepted]) -> None:
         self._engine.apply(outcome.changes)
 
-    def _checked(self, message: NewMessage) -> admission.Offer:
-        """The message, and when it came. Raises Refusal for what is refused whatever is on disk."""
+    def check(self, message: NewMessage) -> admission.Offer:
+        """The message as it is stored, and when it came. Raises Refusal for what is refused whatever is on disk."""
         engine = self._engine
         if not 0 < len(message.run_id) <= MAX_ID_CHARS:
             raise invalid(f"an idempotency key has 1 to {MAX_ID_CHARS} characters, this one {len(message.run_id)}")
         if len(message.text) > MAX_MESSAGE_CHARS:
             raise invalid(f"the message has {len(message.text)} characters, at most {MAX_MESSAGE_CHARS} are allowed")
         agent = self._agent_of(message.session_key)
-        self.check_open(agent, message.run_id)
+        self._check_open(agent, message.run_id)
         return self._with_limit(message, agent), engine.clock()
 
-    def check_open(self, agent: str, run_id: str) -> None:
+    def _check_open(self, agent: str, run_id: str) -> None:
         """Raises Refusal when no new message for this agent is taken now; one that was taken before is."""
         engine = self._engine
         if (engine.draining is None and engine.holds.reason(agent) is None) or self.snapshot(run_id) is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.protocol.errors import Refusal
+from gateway.protocol.limits import MAX_MESSAGE_CHARS
 from tests.support.calls import Caller
 from tests.support.engine import finished_turn, open_box
 
@@ -53,6 +54,13 @@ async def test_what_would_be_refused_after_a_reset_resets_nothing(box):
     box.services.agents.quarantined("main", True, "it loops")
     with pytest.raises(Refusal, match="peergate agents release main"):
         await caller.ask("agent", message="/new two", idempotencyKey="k2")
+    box.services.agents.quarantined("main", False, "")
+    with pytest.raises(Refusal, match="characters, at most"):
+        await caller.ask("agent", message="/new " + "x" * (MAX_MESSAGE_CHARS + 1), idempotencyKey="k2")
+    with pytest.raises(Refusal, match="timeout is -1"):
+        await caller.ask("agent", message="/new two", idempotencyKey="k2", timeout=-1)
+    with pytest.raises(Refusal, match="was used for another message"):
+        await caller.ask("agent", message="/new two", idempotencyKey="one")
     assert box.texts() == [("user", "one"), ("assistant", "1")]
     await caller.ask("agent", message="/new", idempotencyKey="k3")
     assert box.texts() == []
