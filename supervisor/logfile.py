@@ -166,8 +166,8 @@ class Log:
         self.path = path
         self._sinks.append(Sink("file", self._file.write_line, as_json))
 
-    def write(self, level: str, logger: str, msg: str, **fields: Any) -> None:
-        """One record, unless its level is below ours."""
+    def write(self, level: str, logger: str, msg: str, /, **fields: Any) -> None:
+        """One record, unless its level is below ours. A field may have any name: agents choose those of theirs."""
         if LEVELS.get(level, 20) >= LEVELS.get(self.level, 20):
             self.put({"ts": now_ms(), "level": level, "logger": logger, "msg": msg, **fields})
 

@@ -113,9 +113,9 @@ def record_of(text: str) -> dict[str, Any] | None:
         record = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or not isinstance(record.get("msg"), str) or record.get("level") not in LEVELS:
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in ("level", "msg")):
         return None
-    return record
+    return record if record["level"] in LEVELS else None
 
 
 def timestamp(record: dict[str, Any]) -> float:

@@ -220,3 +220,16 @@ def test_the_backlog_of_a_hung_gateway_is_still_there_for_the_next(system: Tiny)
         time.sleep(0.2)
         os.kill(system.pid_of("gateway"), signal.SIGKILL)
         assert system.ask("generation") == 2
+
+
+@pytest.mark.parametrize("line", ['{"level": [], "msg": "hello"}', '{"level": "info", "msg": "hello", "self": 1}'])
+def test_nothing_an_agent_prints_hurts_the_supervisor(line: str, tmp_path: Path):
+    script = tmp_path / "printer.py"
+    script.write_text(f"print({line!r}, flush=True); print('and went on', flush=True)")
+    config = agents("itself")
+    config["agents"]["entries"]["itself"]["runtime"]["argv"].append(str(script))
+    with tiny(config) as system:
+        worker = system.spawn("itself")
+        assert system.wait_for_record("and went on")["pid"] == worker["pid"]
+        assert "hello" in system.wait_for_record("hello")["msg"]
+        assert alive(worker["pid"])

@@ -45,6 +45,15 @@ def test_a_record_below_the_level_is_not_written(tmp_path: Path):
     assert [(line["msg"], line.get("agent")) for line in lines] == [("loud", "main"), ("fine", None)]
 
 
+def test_a_field_may_have_any_name(tmp_path: Path):
+    log = Log(stderr=False)
+    log.open_file(str(tmp_path / "log"), 100_000, 0)
+    log.write("info", "agent", "hello", **{"self": 1, "record": 2})
+    log.close()
+    told = json.loads((tmp_path / "log").read_text())
+    assert (told["msg"], told["self"], told["record"]) == ("hello", 1, 2)
+
+
 def test_a_stuck_sink_holds_up_nobody_and_says_what_it_lost():
     go, written = threading.Event(), []
 

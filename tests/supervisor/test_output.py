@@ -68,6 +68,8 @@ def test_bytes_that_are_no_text_are_written_as_such():
         ('{"level": "loud", "msg": "hello"}', False),
         ('{"level": "info"}', False),
         ('{"level": "info", "msg": 3}', False),
+        ('{"level": ["info"], "msg": "hello"}', False),
+        ('{"level": {"name": "info"}, "msg": "hello"}', False),
         ("[1]", False),
         ("{broken", False),
         ("[" * 100_000, False),
