@@ -300,8 +300,14 @@ class Agents:
         while True:
             await trio.sleep(SAMPLE_SECONDS)
             for worker in list(self.workers.values()):
-                if worker.settings.limits and not worker.reason and (reason := worker.judge()) is not None:
+                if worker.settings.limits and not worker.reason and (reason := self._judge(worker)) is not None:
                     worker.condemn(reason)
                     assert self._nursery is not None
                     self._nursery.start_soon(worker.kill_after, 0)
                 await trio.lowlevel.checkpoint()
+
+    def _judge(self, worker: Worker) -> str | None:
+        try:
+            return worker.judge()
+        except OSError:  # /proc cannot be read without a descriptor: at the next look
+            return None

@@ -43,7 +43,8 @@ def send_blocking(sock: socket.socket, message: Message, descriptors: Sequence[i
 
 
 def receive_blocking(sock: socket.socket) -> tuple[Message, list[int]] | None:
-    """The next message and its descriptors, now the caller's; None at the end. Raises BadMessage, OSError."""
+    """The next message and its descriptors, now the caller's; None at the end. There are fewer of them than were sent
+    when we may not have more. Raises BadMessage, OSError."""
     try:
         data, descriptors, flags = _receive(sock)
     except ConnectionResetError:
@@ -52,7 +53,7 @@ def receive_blocking(sock: socket.socket) -> tuple[Message, list[int]] | None:
         if not data:
             close_all(descriptors)
             return None
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & socket.MSG_TRUNC:
             raise BadMessage("longer than any message of ours")
         return decode(data), descriptors
     except BadMessage:

@@ -17,6 +17,8 @@ from supervisor.sockets import Doors, UnsafePlace
 from supervisor.spawn import SpawnTable
 
 DOOR_SECONDS = 4.0
+AGAIN_SECONDS = 0.5
+"""Before /proc is looked at again that could not be read: we are out of descriptors."""
 FRESH_SECONDS = 10.0
 
 
@@ -25,7 +27,11 @@ async def reap_orphans(asked: Asked, table: SpawnTable, own_filters: int) -> Non
     while True:
         await asked.child.wait()
         asked.child = trio.Event()
-        await trees.sweep(table.known_pids, own_filters)
+        try:
+            await trees.sweep(table.known_pids, own_filters)
+        except OSError:
+            asked.child.set()
+            await trio.sleep(AGAIN_SECONDS)
 
 
 async def pet(notifier: Notifier, silent_for: Callable[[], float | None]) -> None:

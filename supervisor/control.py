@@ -41,6 +41,7 @@ from supervisor.messages import (
 )  # fmt: skip
 from supervisor.processes import Subject, rows
 from supervisor.spawn import SpawnTable
+from supervisor.whois import Who
 from supervisor.whois import Whois as Resolver
 
 Row = TypeVar("Row")
@@ -109,8 +110,8 @@ class Control:
             return
         try:
             self.gateway.channel.send_nowait(message, descriptors)
-        except ChannelFull as error:
-            self._log.error(f"the gateway does not read its control channel ({error}): given up")
+        except (ChannelFull, OSError) as error:  # OSError: no descriptor for a copy of one that has to wait
+            self._log.error(f"the gateway cannot be told any more ({error}): given up")
             self.gateway.channel.close()
 
     def drain(self, reason: str) -> None:
@@ -214,9 +215,12 @@ class Control:
             channel.close()
 
     def _identify(self, question: Whois, descriptors: list[int]) -> Message:
-        if question.has_pidfd and len(descriptors) != 1:
-            raise BadMessage("Whois without its pidfd")
-        who = self._resolver.identify(descriptors[0] if question.has_pidfd else None, question.pid)
+        if question.has_pidfd and not descriptors:
+            return Who("ours", detail="its descriptor could not be taken").identity(question.id)
+        try:
+            who = self._resolver.identify(descriptors[0] if question.has_pidfd else None, question.pid)
+        except OSError as error:  # out of descriptors: who cannot be looked at is let in nowhere
+            who = Who("ours", detail=f"it cannot be looked at: {error}")
         agent = who.spawn.agent if who.spawn is not None else None
         settings = self._agents.settings.agents.get(agent) if self._agents is not None and agent is not None else None
         return who.identity(question.id, subprocess_gateway=settings is None or settings.subprocess_gateway)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,13 +66,27 @@ class _Pending:
     error: BirthFailed | None = None
 
 
+def _ends(pipes: int) -> tuple[socket.socket, socket.socket, list[int]]:
+    """A channel and so many pipes, both ends of each: all or none. Raises OSError."""
+    ours, theirs = channels.pair()
+    descriptors: list[int] = []
+    try:
+        for _ in range(pipes):
+            descriptors += os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        ours.close()
+        theirs.close()
+        channels.close_all(descriptors)
+        raise
+    return ours, theirs, descriptors
+
+
 def exec_python(module: str, arguments: list[str], environment: Mapping[str, str]) -> Birth:
     """Start `python -I -m module … --fd 3 --supervisor PID` with its channel as descriptor 3 and its output in a pipe.
 
     Call it in the main thread only: the child's parent-death signal follows the thread that forked it. Raises
     OSError."""
-    ours, theirs = channels.pair()
-    readable, writable = os.pipe2(os.O_CLOEXEC)
+    ours, theirs, (readable, writable) = _ends(pipes=1)
     argv = [sys.executable, "-I", "-m", module, *arguments, "--fd", "3", "--supervisor", str(os.getpid())]
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -168,9 +183,7 @@ class Factory:
         return await self._fork(self._zygote, kind)
 
     async def _fork(self, zygote: Channel, kind: str) -> Birth:
-        ours, theirs = channels.pair()
-        readable, writable = os.pipe2(os.O_CLOEXEC)
-        waiting, acknowledge = os.pipe2(os.O_CLOEXEC)
+        ours, theirs, (readable, writable, waiting, acknowledge) = _ends(pipes=2)
         self._last_id += 1
         pending = self._pending[self._last_id] = _Pending(self._last_id, trio.Event())
         try:
@@ -209,13 +222,14 @@ class Factory:
 
     def _forked(self, message: Forked, descriptors: list[int]) -> None:
         pending = self._pending.pop(message.id, None)
-        if pending is None or len(descriptors) != 1:
-            for (
-                pidfd
-            ) in descriptors:  # cancelled meanwhile: the intermediate still waits or the lifeline has ended it already
+        if pending is None:
+            for pidfd in descriptors:  # cancelled: the intermediate still waits or the lifeline has ended it already
                 _kill(pidfd)
             return
-        pending.forked = (message.pid, descriptors.pop())
+        if descriptors:
+            pending.forked = (message.pid, descriptors.pop())
+        else:  # it ends with its lifeline
+            pending.error = BirthFailed("no descriptor is left for it")
         pending.done.set()
 
     def _abandon(self, pending: _Pending) -> None:

@@ -82,11 +82,18 @@ def row(subject: Subject) -> dict[str, Any] | None:
         return None
 
 
+def _tools(pid: int) -> list[int]:
+    try:
+        return descendants(pid)
+    except OSError:  # out of descriptors
+        return []
+
+
 def _with_tools(subjects: Iterable[Subject]) -> Iterator[Subject]:
     for subject in subjects:
         yield subject
         if subject.kind == "worker":
-            for pid in descendants(subject.pid):
+            for pid in _tools(subject.pid):
                 yield Subject("tool", pid, subject.agent, subject.session)
 
 

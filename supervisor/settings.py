@@ -207,9 +207,15 @@ async def resolve(
     """The configuration in force now, from a short-lived process of at most RESOLVE_SECONDS (`started`, if it was
     started already).
 
-    It is registered in `table` while it lives, so that no sweep takes it for a stray. Raises Unresolved."""
+    It is registered in `table` while it lives, so that no sweep takes it for a stray. Raises Unresolved; OSError when
+    no process can be started."""
     process = started or start_resolver(config, overrides)
-    pidfd = os.pidfd_open(process.pid)
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.communicate()
+        raise
     if table is not None:
         table.own("configuration", process.pid, pidfd)
     try:

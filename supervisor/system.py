@@ -186,24 +186,24 @@ class System:
     async def reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing."""
         try:
-            resolved = await resolve(self.ground.options.config, self.ground.options.overrides, self.ground.table)
-            self.ground.recheck(resolved)
-        except (Unresolved, UnsafePlace) as error:
+            wanted = await resolve(self.ground.options.config, self.ground.options.overrides, self.ground.table)
+            self.ground.recheck(wanted)
+            resolved = keeping_outer_door(self.resolved, wanted)
+            document = sealed(resolved.document)
+        except (Unresolved, UnsafePlace, OSError) as error:  # OSError: no process, or no descriptor, to be had
             self.ground.log.error(f"the configuration was not reloaded, the old one stays: {error}")
             self.status.reloaded(str(error))
             self.control.tell(Notice("error", "CONFIG_INVALID", str(error)[:4000], fix="peergate config validate"))
             return
-        for key in needs_restart(self.resolved.settings, resolved.settings):
+        for key in needs_restart(self.resolved.settings, wanted.settings):
             others = ", and until then the rest of the gateway section stays as it was" if key in OUTER else ""
             self.ground.log.warning(f"{key} changed: it counts after a restart{others}")
-        resolved = keeping_outer_door(self.resolved, resolved)
         for warning in resolved.warnings:
             self.ground.log.warning(warning)
         self.resolved = resolved
         self.agents.settings = resolved.settings
         self.ground.log.level = resolved.settings.log_level
         self.line.spares.want = resolved.settings.warm_spares
-        document = sealed(resolved.document)
         try:
             self.control.reload(document)
         finally:

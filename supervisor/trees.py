@@ -61,21 +61,30 @@ async def wait_ended(pidfd: int) -> None:
 
     A child of the zygote's that dies within a millisecond of its birth still belongs to the intermediate process for a
     moment."""
-    watched = os.dup(pidfd)  # Trio lets one task wait for one descriptor
+    try:
+        watched = os.dup(pidfd)  # Trio lets one task wait for one descriptor
+    except OSError:  # there are no more: what needs none is to look again and again
+        while not kernel.has_ended(pidfd):  # noqa: ASYNC110
+            await trio.sleep(MAX_PAUSE)
+        return await _wait_reapable(pidfd)
     try:
         await trio.lowlevel.wait_readable(watched)
-        for _ in range(MAX_ROUNDS):
-            if _can_be_reaped(watched):
-                return
-            await trio.sleep(PAUSE)
+        await _wait_reapable(watched)
     finally:
         os.close(watched)
+
+
+async def _wait_reapable(pidfd: int) -> None:
+    for _ in range(MAX_ROUNDS):
+        if _can_be_reaped(pidfd):
+            return
+        await trio.sleep(PAUSE)
 
 
 def _can_be_reaped(pidfd: int) -> bool:
     """Whether an ended process is our child by now; True too when it has been reaped, for then there is nothing to wait
     for."""
-    if kernel.pidfd_pid(pidfd) is None:
+    if not send(pidfd, 0):
         return True
     try:
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)

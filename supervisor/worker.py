@@ -15,6 +15,7 @@ import trio
 from supervisor import trees
 from supervisor.cgroups import Cgroup
 from supervisor.channel import ChannelFull
+from supervisor.chores import AGAIN_SECONDS
 from supervisor.keeper import reaped
 from supervisor.limits import measure, over_limit
 from supervisor.logfile import Log
@@ -101,12 +102,18 @@ class Worker:
             await self.ended.wait()
         if self.ended.is_set():
             return
-        pidfd = os.dup(self.entry.pidfd)  # `live` waits on its own, and closes it when it is through
+        try:
+            pidfd = os.dup(self.entry.pidfd)  # `live` waits on its own, and closes it when it is through
+        except OSError:  # there are no more: the leader at once, and what it leaves is swept
+            trees.send(self.entry.pidfd, signal.SIGKILL)
+            return
         try:
             report = await trees.kill_tree(self.entry.pid, pidfd, self.cgroup)
+            self._complain(report.left)
+        except OSError:
+            trees.send(pidfd, signal.SIGKILL)
         finally:
             os.close(pidfd)
-        self._complain(report.left)
 
     def condemn(self, reason: str) -> None:
         """It is going to be killed, for this reason; the first one counts."""
@@ -119,10 +126,7 @@ class Worker:
 
     async def _bury(self) -> Exit:
         """The leader is dead and not yet reaped, so its number is still its own: end what it left, then reap it."""
-        if self.cgroup is not None:
-            await trees.kill_tree(self.entry.pid, self.entry.pidfd, self.cgroup)
-        report = await trees.sweep(self.around.table.known_pids, self.around.own_filters)
-        self._complain(report.left)
+        self._complain(await self._left_behind())
         end = await reaped(self.entry.pidfd)
         if self.cgroup is not None:
             if end.signal == signal.SIGKILL and self.cgroup.ran_out_of_memory():
@@ -130,6 +134,17 @@ class Worker:
                 self.reason = self.reason or f"limits.memoryBytes: the kernel ended it, {allowed} bytes are allowed"
             self.cgroup.remove()
         return end
+
+    async def _left_behind(self) -> tuple[int, ...]:
+        """End what the dead leader left; what does not end. Without descriptors to look with, it has to wait for
+        some."""
+        while True:
+            try:
+                if self.cgroup is not None:
+                    await trees.kill_tree(self.entry.pid, self.entry.pidfd, self.cgroup)
+                return (await trees.sweep(self.around.table.known_pids, self.around.own_filters)).left
+            except OSError:
+                await trio.sleep(AGAIN_SECONDS)
 
     def _complain(self, left: tuple[int, ...]) -> None:
         if left:

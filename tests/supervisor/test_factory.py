@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 from pathlib import Path
@@ -197,3 +198,31 @@ async def test_a_zygote_that_hangs_is_given_up_and_one_that_is_slow_is_not(facto
         await trio.sleep(2)
         assert "said nothing for 10 s" in str(ended[0])
     assert "no zygote within" in str(await failure_of(factory))
+
+
+@pytest.mark.parametrize("left", range(6))
+async def test_a_birth_there_are_no_descriptors_for_leaves_none_open(factory, zygote, nursery, left: int):
+    zygote.ready()
+    await nursery.start(factory.serve_zygote, zygote.channel)
+    before = open_descriptors()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(left)]
+    highest = os.open("/dev/null", os.O_RDONLY)
+    close_all([*held, highest])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            await factory.spawn("worker")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert open_descriptors() == before
+    assert factory._pending == {}
+
+
+async def test_a_birth_whose_descriptor_did_not_arrive_has_failed(factory, zygote, nursery, autojump_clock):
+    zygote.ready()
+    await nursery.start(factory.serve_zygote, zygote.channel)
+    with trio.fail_after(PATIENCE / 2):
+        async with trio.open_nursery() as asking:
+            asking.start_soon(failure_of, factory)
+            send_blocking(zygote.socket, Forked((await zygote.hears()).id, 17))
