@@ -79,6 +79,7 @@ class System:
         self.since = time.time()
         self.nursery: trio.Nursery | None = None
         self._busy = trio.Lock()
+        self._watching = trio.CancelScope()  # of the line there is, for the end of its gateway
         table, log, filters = ground.table, ground.log, ground.own_filters
         self.status = StatusFile(ground.options.runtime_dir, self.snapshot, log)
         whois = Whois(table, filters)
@@ -127,9 +128,9 @@ class System:
         async with trio.open_nursery() as waiting:
             waiting.start_soon(self._cancel_on_stop, waiting.cancel_scope)
             while True:
-                line = self.line
-                await line.gateway.wait_for(Phase.FAILED)
-                if line is self.line and not self._busy.locked():
+                with trio.CancelScope() as self._watching:
+                    await self.line.gateway.wait_for(Phase.FAILED)
+                if self.failed and not self._busy.locked():
                     waiting.cancel_scope.cancel()
                 await trio.sleep(0.1)
 
@@ -226,6 +227,7 @@ class System:
         await self.nursery.start(new.run)
         if await take_over(old, new, self.ground.log):
             self.line = new
+            self._watching.cancel()
             new.warm(self.resolved.settings.warm_spares)
             await old.stop()
             self.ground.log.info("upgraded", generation=self.control.generation)
@@ -255,10 +257,15 @@ class System:
     def _renew_gateway(self, broken: list[str]) -> None:
         """The gateway holds a door that leads nowhere: a new one gets what stands in its place."""
         self.ground.log.error(f"somebody removed or shut down {', '.join(broken)}: opened again, with a new gateway")
-        if not self.stopping:
-            self.line.gateway.want_down()
-            self.line.gateway.want_up()
+        if self.nursery is not None:
+            self.nursery.start_soon(self._renew_gateway_soon)
         self.status.changed()
+
+    async def _renew_gateway_soon(self) -> None:
+        async with self._busy:  # an upgrade waits for the end of this very gateway
+            if not self.stopping:
+                self.line.gateway.want_down()
+                self.line.gateway.want_up()
 
     # --- what others ask for
 
@@ -267,14 +274,9 @@ class System:
 
     def new_line(self, number: int) -> Line:
         """A line for the code as it is on disk now; nothing of it runs yet."""
+        ground, settings = self.ground, self.resolved.settings
         line = Line(
-            number,
-            self.resolved.settings,
-            self.ground.options.targets,
-            self.ground.environment,
-            self.ground.table,
-            self.control,
-            self.ground.log,
+            number, settings, ground.options.targets, ground.environment, ground.table, self.control, ground.log
         )
         line.gateway.on_change = line.zygote.on_change = self.status.changed
         return line
@@ -282,15 +284,9 @@ class System:
     def _gift(self, generation: int) -> Gift:
         held = {**self.ground.doors.listeners, **self.ground.listeners.listeners}
         document = sealed(self.resolved.document)
-        take = make_take(
-            generation,
-            list(held),
-            self.ground.options.state_dir,
-            self.ground.options.runtime_dir,
-            os.getpid(),
-            self.ground.log.path,
-            self.ground.own_filters,
-        )
+        options, log = self.ground.options, self.ground.log
+        places = options.state_dir, options.runtime_dir
+        take = make_take(generation, list(held), *places, os.getpid(), log.path, self.ground.own_filters)
         descriptors = [*(listener.fileno() for listener in held.values()), document]
         return Gift(take, descriptors, lambda: os.close(document))
 
