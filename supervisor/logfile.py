@@ -135,8 +135,9 @@ class RotatingFile:
                 os.replace(older, f"{self._path}.{number}")
         if self._backups == 0:
             os.truncate(self._path, 0)
+        fresh = self._open()  # first: a closed number would be somebody else's next, and this line written there
         os.close(self._descriptor)
-        self._descriptor = self._open()
+        self._descriptor = fresh
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""What comes after an upgrade is as it was before it: the new gateway's end counts, doors are opened again, and so on."""
+"""What comes in the middle of an upgrade and after it: the new gateway's end counts, doors are opened again."""
 
 from __future__ import annotations
 

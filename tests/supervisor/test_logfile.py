@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -31,6 +32,22 @@ def test_without_backups_the_file_starts_again(tmp_path: Path):
     file.write_line("line 2")
     file.close()
     assert (tmp_path / "log").read_text() == "line 2\n"
+
+
+def test_a_file_that_cannot_move_on_writes_into_nobody_elses(tmp_path: Path):
+    file = RotatingFile(str(tmp_path / "logs" / "log"), max_bytes=10, backups=1)
+    file.write_line("line 1")
+    shutil.rmtree(tmp_path / "logs")
+    with pytest.raises(FileNotFoundError):
+        file.write_line("line 2")
+    with (tmp_path / "other").open("w"):  # it would get the number of a descriptor that was closed
+        with pytest.raises(FileNotFoundError):
+            file.write_line("line 3")
+        assert (tmp_path / "other").read_text() == ""
+    (tmp_path / "logs").mkdir()
+    file.write_line("line 4")
+    file.close()
+    assert (tmp_path / "logs" / "log").read_text() == "line 4\n"
 
 
 def test_a_record_below_the_level_is_not_written(tmp_path: Path):
