@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -85,12 +86,14 @@ class Lifeline:
     def _beat_and_read(self) -> None:
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        beats, due, pss = 0, time.monotonic(), 0
+        beats, due, rss, pss, descriptors = 0, time.monotonic(), 0, 0, 0
         while True:
             if time.monotonic() >= due:
                 pss = own_pss() if beats % PSS_EVERY == 1 else pss
+                with suppress(OSError):  # the agent has used up its descriptors, and a look takes one: as it was, then
+                    rss, descriptors = own_rss(), own_descriptors()
                 # A beat that finds the queue full is skipped: a supervisor that far behind has enough of them to read.
-                self._sent(Beat(own_rss(), pss, own_descriptors(), self.connected, self.status))
+                self._sent(Beat(rss, pss, descriptors, self.connected, self.status))
                 beats, due = beats + 1, time.monotonic() + self._seconds
             if poll.poll(max(0, (due - time.monotonic()) * 1000)) and not self._read():
                 self._on_end()

@@ -1,11 +1,12 @@
 """Ending everything this process started.
 
-Owns: the sweep. The worker is a subreaper, so whatever its tools leave behind becomes its child. Only children are ever
-signalled: until we reap one its pid cannot name anybody else, and killing it hands its own children to us for the next
-round."""
+Owns: the sweep, and a descriptor set aside for it. The worker is a subreaper, so whatever its tools leave behind
+becomes its child. Only children are ever signalled: until we reap one its pid cannot name anybody else, and killing it
+hands its own children to us for the next round."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -20,8 +21,31 @@ SWEEP_SECONDS = 3.0
 """A tree that forks faster than this is the supervisor's business: it kills the worker with all that is below."""
 
 
+_aside: list[int] = []
+
+
+def set_aside() -> None:
+    """Hold a descriptor back, unless one is held: an agent that has used up all others has children all the same."""
+    if not _aside:
+        _aside.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+
 def children(of: int | str = "self") -> list[int]:
-    """Pids of this process' children, or another's, zombies included."""
+    """Pids of this process' children, or another's, zombies included. Raises OSError without a descriptor to look
+    with."""
+    try:
+        return _children(of)
+    except OSError as error:
+        if error.errno != errno.EMFILE or not _aside:
+            raise
+    os.close(_aside.pop())
+    try:
+        return _children(of)
+    finally:
+        set_aside()
+
+
+def _children(of: int | str) -> list[int]:
     found: list[int] = []
     tasks: list[Path] = []
     with suppress(FileNotFoundError, ProcessLookupError):  # the other may have ended

@@ -39,6 +39,7 @@ class PythonRuntime:
     async def run_turn(self, ctx: Context) -> str | None:
         """Do the turn. Raises TurnFailed with the agent's own error. What a turn that ends badly has started ends with
         it; what one that is done left in the background goes on as long as its worker."""
+        trees.set_aside()
         before = trees.descendants()
         try:
             return await self._call(ctx)
