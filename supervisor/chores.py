@@ -46,12 +46,16 @@ async def pet(notifier: Notifier, silent_for: Callable[[], float | None]) -> Non
 
 async def watch_doors(doors: Doors, listeners: Listeners, log: Log, renewed: Callable[[list[str]], None]) -> None:
     """Open again what somebody unlinked or shut down, and tell which."""
+
+    def complain(error: UnsafePlace | OSError) -> None:
+        log.error(f"a door is broken and cannot be opened again: {error}")
+
     while True:
         await trio.sleep(DOOR_SECONDS)
+        broken = doors.check(complain)
         try:
-            broken = doors.check() + listeners.check()
-        except (UnsafePlace, OSError) as error:
-            log.error(f"a door is broken and cannot be opened again: {error}")
-            continue
+            broken += listeners.check()
+        except OSError as error:
+            complain(error)
         if broken:
             renewed(broken)

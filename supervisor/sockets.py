@@ -14,7 +14,7 @@ import select
 import socket
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 BACKLOG = 128
@@ -133,17 +133,25 @@ class Doors:
         """The listening sockets, in the order of the doors. Ours: send duplicates, never shut one down."""
         return {name: bound.listener for name, bound in self._bound.items()}
 
-    def check(self) -> list[str]:
+    def check(self, complain: Callable[[UnsafePlace | OSError], None]) -> list[str]:
         """Open again every door that was shut down by somebody who holds it, unlinked or replaced; gives their names. A
-        gateway must be given the new sockets. Raises UnsafePlace, OSError."""
-        broken = [name for name, bound in self._bound.items() if not _is_open(bound)]
-        for name in broken:
-            old = self._bound[name]
-            os.close(open_directory(self.runtime_dir))
-            self._bound[name] = self._bind(old.door)
-            old.listener.close()
-            os.close(old.directory)
-        return broken
+        gateway must be given the new sockets. `complain` hears why one cannot be opened; the others are."""
+        opened: list[str] = []
+        for name in [name for name, bound in self._bound.items() if not _is_open(bound)]:
+            try:
+                self._open_again(name)
+            except (UnsafePlace, OSError) as error:
+                complain(error)
+            else:
+                opened.append(name)
+        return opened
+
+    def _open_again(self, name: str) -> None:
+        old = self._bound[name]
+        os.close(open_directory(self.runtime_dir))
+        self._bound[name] = self._bind(old.door)
+        old.listener.close()
+        os.close(old.directory)
 
     def close(self) -> None:
         """Close the doors and unlink those that are still ours."""

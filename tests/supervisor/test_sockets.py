@@ -100,7 +100,7 @@ def test_a_leftover_of_an_interrupted_start_is_cleared(place):
 
 
 def test_all_is_well_when_nothing_happened(doors):
-    assert doors.check() == []
+    assert doors.check(pytest.fail) == []
 
 
 def break_by_shutdown(doors, place):
@@ -121,14 +121,14 @@ def break_by_replacing(doors, place):
 @pytest.mark.parametrize("harm", [break_by_shutdown, break_by_unlinking, break_by_replacing])
 def test_a_door_that_was_broken_is_opened_again(doors, place, harm):
     harm(doors, place)
-    assert doors.check() == ["agents"]
+    assert doors.check(pytest.fail) == ["agents"]
     assert connects(place / "agents.sock", doors.listeners["agents"])
-    assert doors.check() == []
+    assert doors.check(pytest.fail) == []
 
 
 def test_doors_come_back_when_a_cleaner_removed_the_whole_directory(doors, place):
     shutil.rmtree(place)
-    assert doors.check() == ["agents", "foreign"]
+    assert doors.check(pytest.fail) == ["agents", "foreign"]
     assert connects(place / "agents.sock", doors.listeners["agents"])
 
 
