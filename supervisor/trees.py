@@ -128,7 +128,7 @@ async def kill_tree(pid: int, pidfd: int, cgroup: Cgroup | None = None) -> Repor
     if cgroup is not None and cgroup.kill():
         await _wait_empty(cgroup)
     if send(pidfd, signal.SIGSTOP) and not kernel.has_ended(pidfd):
-        await _kill_below(pid, report)
+        await _kill_below(pid, pidfd, report)
         report.killed += 1
     send(pidfd, signal.SIGKILL)
     await wait_ended(pidfd)
@@ -142,15 +142,16 @@ async def _wait_empty(cgroup: Cgroup) -> None:
         await trio.sleep(PAUSE)
 
 
-async def _kill_below(pid: int, report: Report) -> None:
-    """Stop everything below `pid` until a look finds nothing new, kill it, and look again until nothing is left.
+async def _kill_below(pid: int, pidfd: int, report: Report) -> None:
+    """Stop everything below `pid` until a look finds nothing new, kill it, and look again until nothing is left, or the
+    leader has ended: whoever reaps it sets its number free.
 
     The dead stay listed until their parents wait for them, which a stopped parent never does: zombies do not count."""
     killed: set[int] = set()
     left: list[int] = []
     for _ in range(MAX_ROUNDS):
         report.rounds += 1
-        left = [one for one in _stop_all(pid) if not _is_dead(one)]
+        left = [] if kernel.has_ended(pidfd) else [one for one in _stop_all(pid) if not _is_dead(one)]
         if not left:
             break
         killed.update(one for one in left if _kill_number(one, signal.SIGKILL))

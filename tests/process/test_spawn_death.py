@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,49 @@ def processes_of(uid: int) -> list[int]:
             if f"Uid:\t{uid}\t" in Path(f"/proc/{pid}/status").read_text():
                 found.append(pid)
     return found
+
+
+def born_as(pid: int, command: str) -> subprocess.Popen[bytes] | None:
+    """A process with this very number, when the kernel lets us say which it gives next (CAP_CHECKPOINT_RESTORE)."""
+    for _ in range(200):
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        process = subprocess.Popen(["sh", "-c", command])
+        if process.pid == pid:
+            return process
+        process.kill()
+        process.wait()
+    return None
+
+
+@pytest.mark.skipif(not os.access("/proc/sys/kernel/ns_last_pid", os.W_OK), reason="needs to choose a pid")
+async def test_a_leader_that_is_reaped_while_its_tree_is_killed_hits_nobody_who_gets_its_number(monkeypatch):
+    monkeypatch.setattr(trees, "PAUSE", 0.5)
+    monkeypatch.setattr(trees, "MAX_PAUSE", 0.5)
+    leader = subprocess.Popen(["sh", "-c", "sleep 300 & wait"])
+    await until_true(lambda: kernel.children_of(leader.pid))
+    (tool,), pidfd = kernel.children_of(leader.pid), os.pidfd_open(leader.pid)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trees.kill_tree, leader.pid, pidfd)
+        await until_dead([tool])
+        leader.kill()  # by the kernel, or an operator; and whoever serves it reaps it
+        leader.wait()
+        stranger = born_as(leader.pid, "sleep 300 & wait")
+        assert stranger is not None
+        await until_true(lambda: kernel.children_of(stranger.pid))
+        (others,) = kernel.children_of(stranger.pid)
+    os.close(pidfd)
+    survived = is_alive(others)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(others, signal.SIGKILL)
+    stranger.kill()
+    stranger.wait()
+    assert survived
+
+
+async def until_true(holds: Callable[[], object]) -> None:
+    with trio.fail_after(10):
+        while not holds():
+            await trio.sleep(0.005)
 
 
 async def test_a_child_that_was_never_ours_is_reaped_but_not_killed():
