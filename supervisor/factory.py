@@ -26,6 +26,8 @@ Method = Literal["zygote", "exec"]
 PATIENCE = 10.0
 """Seconds a spawn waits while there is no zygote, which takes a fraction of one to start again; and seconds after which
 a zygote that was asked, and answers in milliseconds, but says nothing to anybody, is taken to hang."""
+MOST_PATIENCE = 60.0
+"""Seconds after which a birth that was asked for is taken to hang, whatever the zygote says to others."""
 SECOND_LOOK = 0.1
 """Seconds given to what a zygote said to be read, before it is taken to hang."""
 
@@ -207,18 +209,23 @@ class Factory:
             os.close(acknowledge)
 
     async def _answered(self, zygote: Channel, pending: _Pending, asked: float) -> None:
-        """Wait for the answer; a zygote that says nothing, to nobody, is given up for the next one."""
+        """Wait for the answer; a zygote that says nothing, to nobody, is given up for the next one. So is one that owes
+        this answer for MOST_PATIENCE: with it ends whoever it had fork and who was stopped, perhaps."""
         while not pending.done.is_set():
-            deadline = max(asked, self._heard) + PATIENCE
+            deadline = self._patience(asked)
             with trio.move_on_at(deadline):
                 await pending.done.wait()
             with trio.move_on_after(SECOND_LOOK):  # stopped and continued ourselves, we find the answer unread
                 await pending.done.wait()
-            if not pending.done.is_set() and max(asked, self._heard) + PATIENCE <= deadline:
-                pending.error = FactoryGone(f"the zygote said nothing for {PATIENCE:g} s; another one is started")
+            if not pending.done.is_set() and self._patience(asked) <= deadline:
+                waited = trio.current_time() - asked
+                pending.error = FactoryGone(f"the zygote said nothing for {waited:.0f} s; another one is started")
                 if self._zygote is zygote:
                     self._serving.cancel()
                 return
+
+    def _patience(self, asked: float) -> float:
+        return min(max(asked, self._heard) + PATIENCE, asked + MOST_PATIENCE)
 
     def _forked(self, message: Forked, descriptors: list[int]) -> None:
         pending = self._pending.pop(message.id, None)

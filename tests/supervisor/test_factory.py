@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from supervisor.channel import Channel, close_all, pair, receive_blocking, send_blocking
-from supervisor.factory import PATIENCE, BirthFailed, Factory, FactoryGone
+from supervisor.factory import MOST_PATIENCE, PATIENCE, BirthFailed, Factory, FactoryGone
 from supervisor.messages import BadMessage, FactoryReady, Fork, Forked, ForkFailed
 
 
@@ -226,3 +226,29 @@ async def test_a_birth_whose_descriptor_did_not_arrive_has_failed(factory, zygot
         async with trio.open_nursery() as asking:
             asking.start_soon(failure_of, factory)
             send_blocking(zygote.socket, Forked((await zygote.hears()).id, 17))
+
+
+async def test_a_birth_that_hangs_is_given_up_however_much_the_zygote_says_to_others(factory, zygote, autojump_clock):
+    ended: list[str] = []
+
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await factory.serve_zygote(zygote.channel, task_status=task_status)
+        except BadMessage as bad:
+            ended.append(str(bad))
+
+    async def stuck() -> None:
+        ended.append(str(await failure_of(factory)))
+
+    zygote.ready()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve)
+        nursery.start_soon(stuck)
+        await zygote.hears()  # whoever forks it was stopped
+        for _ in range(int(MOST_PATIENCE / PATIENCE * 2)):
+            assert ended == []
+            nursery.start_soon(failure_of, factory)
+            send_blocking(zygote.socket, ForkFailed((await zygote.hears()).id, "busy"))
+            await trio.sleep(PATIENCE / 2)
+        await trio.sleep(1)
+        assert len(ended) == 2, "the birth, and the zygote with whoever forks it"
