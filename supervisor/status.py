@@ -26,10 +26,15 @@ def write_status(runtime_dir: str, status: dict[str, Any]) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         os.fchmod(descriptor, 0o644)
-        os.write(descriptor, json.dumps(status, indent=1).encode() + b"\n")
+        left = memoryview(json.dumps(status, indent=1).encode() + b"\n")
+        while left:  # a disk that is nearly full takes a part, and says so at the next write only
+            left = left[os.write(descriptor, left) :]
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
     finally:
         os.close(descriptor)
-    os.replace(temporary, path)
 
 
 def remove_status(runtime_dir: str) -> None:

@@ -14,6 +14,7 @@ from typing import IO
 import trio
 
 from agentproc import trees
+from agentproc.failure import limit_behind
 from agentproc.runtimes.base import TurnFailed
 
 TAIL_BYTES = 2048
@@ -111,7 +112,9 @@ async def open_program(argv: Sequence[str], *, cwd: str | None, env: Mapping[str
             cwd=cwd, env=dict(env), start_new_session=True,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise TurnFailed(f"{argv[0]} could not be started{f' in {cwd}' if cwd else ''}: {error}") from None
+        place, limit = f" in {cwd}" if cwd else "", limit_behind(error)
+        why = f"{error} ({limit})" if limit else str(error)
+        raise TurnFailed(f"{argv[0]} could not be started{place}: {why}") from None
     program = Program(process, before)
     try:
         async with trio.open_nursery() as nursery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,19 @@ async def run(
 
 def pid_in(file: Path) -> int:
     return int(eventually(lambda: file.exists() and file.read_text().strip()))
+
+
+async def test_a_program_there_are_no_descriptors_for_names_the_limit():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_one = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_one)
+    allowed = next_one + 4
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, limits[1]))
+    try:
+        with pytest.raises(TurnFailed, match=rf"Too many open files \(limits.openFiles: {allowed} are allowed\)"):
+            await run(sh("true"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def test_the_message_comes_on_standard_input_and_the_reply_is_standard_output():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
+import pytest
 import trio
 
 from supervisor.logfile import Log
@@ -21,6 +23,19 @@ def test_the_file_is_replaced_not_rewritten(tmp_path: Path):
     remove_status(str(tmp_path))
     remove_status(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_disk_takes_a_part_of_only_replaces_nothing(tmp_path: Path):
+    write_status(str(tmp_path), {"state": "ready"})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as a disk that has room for so many bytes
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_status(str(tmp_path), {"state": "x" * 1000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert json.loads((tmp_path / "status.json").read_text()) == {"state": "ready"}
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
 
 
 async def test_many_changes_are_one_write(tmp_path: Path, nursery, autojump_clock):
