@@ -156,6 +156,8 @@ class Worker:
             while (received := await channel.receive()) is not None:
                 match received[0]:
                     case Beat() as beat:
+                        if type(beat.pss) is not int or not 0 <= beat.pss < 2**63:  # it goes into the process table
+                            raise BadMessage("a heartbeat that tells no size")
                         self.beat = beat
                         self.last_beat = trio.current_time()
                     case TicketPlease():

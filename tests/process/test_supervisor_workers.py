@@ -233,3 +233,18 @@ def test_nothing_an_agent_prints_hurts_the_supervisor(line: str, tmp_path: Path)
         assert system.wait_for_record("and went on")["pid"] == worker["pid"]
         assert "hello" in system.wait_for_record("hello")["msg"]
         assert alive(worker["pid"])
+
+
+@pytest.mark.parametrize("size", ['"x"', "10**30", "[1]", "-1", "True"])
+def test_a_heartbeat_that_says_nonsense_is_no_heartbeat(size: str, tmp_path: Path):
+    script = tmp_path / "liar.py"
+    script.write_text(
+        "import json, os, socket\n"
+        f"said = json.dumps(dict(t='Beat', rss=1, pss={size}, descriptors=1, connected=True, status=''))\n"
+        "socket.socket(fileno=os.dup(3)).send(said.encode())\n"
+    )
+    config = agents("itself")
+    config["agents"]["entries"]["itself"]["runtime"]["argv"].append(str(script))
+    with tiny(config) as system:
+        worker = system.spawn("itself")
+        assert "its lifeline is broken" in system.wait_for_note("Exited", spawn=worker["spawn"])["reason"]
