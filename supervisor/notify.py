@@ -36,6 +36,7 @@ class Notifier:
         self._socket: socket.socket | None = None
         self._clock = clock
         self._starting = True
+        self._running = False
         self._waits: tuple[str, float] | None = None
         if self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -63,15 +64,21 @@ class Notifier:
         )
 
     def ready(self, status: str) -> None:
-        self._starting = False
+        self._starting, self._running = False, True
         self.send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """A READY must follow. The time tells systemd which of several it answers (Type=notify-reload)."""
-        self.send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        """`reloaded` must follow. The time tells systemd which of several it answers (Type=notify-reload). Nothing
+        before `ready` and after `stopping`: the READY it asks for would not be true."""
+        if self._running:
+            self.send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def reloaded(self) -> None:
+        if self._running:
+            self.send("READY=1", "STATUS=ready")
 
     def stopping(self, status: str) -> None:
-        self._starting = False
+        self._starting = self._running = False
         self.send("STOPPING=1", f"STATUS={status}")
 
     def status(self, status: str) -> None:

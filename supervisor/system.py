@@ -182,7 +182,7 @@ class System:
             self.ground.notifier.reloading()
             async with self._busy:
                 await self.reload()
-            self.ground.notifier.ready("ready")
+            self.ground.notifier.reloaded()
 
     async def reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing."""

@@ -36,15 +36,24 @@ def test_each_word_is_one_datagram(tmp_path: Path, abstract: bool):
     environment = {"NOTIFY_SOCKET": address, "PATH": "/bin"}
     notifier = Notifier(environment)
     assert environment == {"PATH": "/bin"}
+    notifier.reloading()  # nothing: there is nothing yet that could be ready again
+    notifier.reloaded()
     notifier.ready("fine")
+    notifier.reloading()
+    assert listener.recv(200).startswith(b"READY=1\nSTATUS=fine")
+    assert listener.recv(200).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    notifier.reloaded()
     notifier.status("busy")
     notifier.pet()
     notifier.stopping("bye")
     assert [listener.recv(200) for _ in range(4)] == [
-        b"READY=1\nSTATUS=fine", b"STATUS=busy", b"WATCHDOG=1", b"STOPPING=1\nSTATUS=bye",
+        b"READY=1\nSTATUS=ready", b"STATUS=busy", b"WATCHDOG=1", b"STOPPING=1\nSTATUS=bye",
     ]  # fmt: skip
     notifier.reloading()
-    assert listener.recv(200).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    notifier.reloaded()
+    listener.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        listener.recv(200)
     listener.close()
     assert notifier.send("READY=1") is False  # systemd is gone: no reason to fail
     notifier.close()
