@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,18 @@ async def failure_of(factory: Factory) -> BirthFailed:
     with pytest.raises(BirthFailed) as caught:
         await factory.spawn("worker")
     return caught.value
+
+
+def serving(factory: Factory, zygote: Zygote, ended: list[str]) -> Callable[..., Awaitable[None]]:
+    """A task that serves the zygote and tells why it was given up."""
+
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await factory.serve_zygote(zygote.channel, task_status=task_status)
+        except BadMessage as bad:
+            ended.append(str(bad))
+
+    return serve
 
 
 async def test_a_birth_carries_our_ends_and_lets_the_intermediate_go(factory, zygote, child, nursery):
@@ -176,13 +189,8 @@ async def test_a_supervisor_that_was_held_up_itself_reads_the_answer_first(facto
 
 
 async def test_a_zygote_that_hangs_is_given_up_and_one_that_is_slow_is_not(factory, zygote, autojump_clock):
-    ended: list[BaseException] = []
-
-    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
-        try:
-            await factory.serve_zygote(zygote.channel, task_status=task_status)
-        except BadMessage as bad:
-            ended.append(bad)
+    ended: list[str] = []
+    serve = serving(factory, zygote, ended)
 
     zygote.ready()
     async with trio.open_nursery() as nursery:
@@ -196,7 +204,7 @@ async def test_a_zygote_that_hangs_is_given_up_and_one_that_is_slow_is_not(facto
         await trio.sleep(PATIENCE - 1)
         assert ended == []
         await trio.sleep(2)
-        assert "said nothing for 10 s" in str(ended[0])
+        assert "said nothing for 10 s" in ended[0]
     assert "no zygote within" in str(await failure_of(factory))
 
 
@@ -230,12 +238,7 @@ async def test_a_birth_whose_descriptor_did_not_arrive_has_failed(factory, zygot
 
 async def test_a_birth_that_hangs_is_given_up_however_much_the_zygote_says_to_others(factory, zygote, autojump_clock):
     ended: list[str] = []
-
-    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
-        try:
-            await factory.serve_zygote(zygote.channel, task_status=task_status)
-        except BadMessage as bad:
-            ended.append(str(bad))
+    serve = serving(factory, zygote, ended)
 
     async def stuck() -> None:
         ended.append(str(await failure_of(factory)))
