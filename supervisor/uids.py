@@ -42,12 +42,11 @@ class Uids:
             raise NoUid(
                 f"all {uids.count} uids of supervisor.uids have been given to agents: raise supervisor.uids.count"
             )
-        if (
-            agent in self._table
-        ):  # its old number belongs to an earlier range: keep it taken under a name no agent can have
-            self._table[f"{agent}@{self._table[agent]}"] = self._table[agent]
-        self._table[agent] = uid
-        self._write()
+        table = {**self._table, agent: uid}
+        if (old := self._table.get(agent)) is not None:  # of an earlier range: taken, under a name no agent can have
+            table[f"{agent}@{old}"] = old
+        self._write(table)
+        self._table = table
         return uid
 
     def empty_once(self, uid: int) -> list[int]:
@@ -74,11 +73,13 @@ class Uids:
             raise NoUid(f"{self._path} is no table of agents and numbers: mend or restore it")
         return table
 
-    def _write(self) -> None:
+    def _write(self, table: dict[str, int]) -> None:
         temporary = f"{self._path}.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, json.dumps(self._table, indent=1, sort_keys=True).encode() + b"\n")
+            left = memoryview(json.dumps(table, indent=1, sort_keys=True).encode() + b"\n")
+            while left:  # a disk that is nearly full takes a part, and says so at the next write only
+                left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -124,5 +125,6 @@ def kill_all_of(uid: int, pids: Callable[[], Iterable[int]] = kernel.all_pids) -
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-            killed.append(pid)
+            if pid not in killed:  # it may take more than a look until it has ended
+                killed.append(pid)
     raise OSError(f"processes of uid {uid} do not end: {running}")

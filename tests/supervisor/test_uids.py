@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -60,3 +61,18 @@ def test_what_runs_under_a_uid_is_killed_before_its_first_use_and_only_then(tmp_
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_table_the_disk_takes_a_part_of_only_replaces_nothing(tmp_path: Path):
+    long = "a" * 1000
+    assert Uids(str(tmp_path)).uid_of("main", RANGE) == 61_100
+    uids, limits = Uids(str(tmp_path)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as a disk that has room for so many bytes
+    try:
+        for _ in range(2):
+            with pytest.raises(OSError, match="File too large"):
+                uids.uid_of(long, RANGE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert Uids(str(tmp_path)).uid_of("main", RANGE) == 61_100
+    assert uids.uid_of(long, RANGE) == Uids(str(tmp_path)).uid_of(long, RANGE) == 61_101
