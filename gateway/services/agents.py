@@ -3,12 +3,15 @@ who is held is kept in `holds`."""
 
 from __future__ import annotations
 
-from functools import partial
+import sqlite3
 
+import msgspec
+
+from gateway.services.changes import Change, Outcome, Queued
 from gateway.services.endings import abort
 from gateway.services.engine import Engine
 from gateway.services.run_state import HELD
-from gateway.store import records
+from gateway.store import records, runs
 
 STOP_GRACE_SECONDS = 4.0
 
@@ -35,17 +38,22 @@ class Agents:
         """End an agent's runs in progress and its workers; what is queued waits for the next message. The ids of the
         runs ended."""
         engine, now = self._engine, self._engine.clock()
-        engine.holds.stop(agent)
-        await engine.database.write(lambda db: records.stop_agent(db, agent, reason, now))
-        ended: list[str] = []
-        for run in engine.board.of_agent(agent):
-            if run.state in HELD:
-                aborted: list[str] = await engine.commit(partial(abort, roots=[run.id], reason=reason, now=now))
-                ended += aborted
-            elif run.host is None:
-                engine.put_back(run)
+
+        def step(db: sqlite3.Connection) -> Outcome[list[str]]:
+            held = [run.id for run in runs.unfinished(db) if run.agent == agent and run.state in HELD]
+            ended = abort(db, held, reason, now)
+            # Last: what is told here of a run that ends is no message that lets the agent go on.
+            records.stop_agent(db, agent, reason, now)
+            return Outcome(ended.value, [_lets_nobody_go_on(change, agent) for change in ended.changes])
+
+        def follow(ended: Outcome[list[str]]) -> None:
+            engine.holds.stop(agent)
+            engine.set_aside(agent)
+            engine.apply(ended.changes)
+
+        ended = await engine.database.write(step, then=follow)
         self.stop_workers(agent, reason)
-        return ended
+        return ended.value
 
     async def restart(self, agent: str, reason: str) -> int:
         """End an agent's workers; others come for its runs, also for those that waited because it was stopped. How many
@@ -53,11 +61,13 @@ class Agents:
         engine = self._engine
         count = self.stop_workers(agent, reason)
         if engine.holds.is_stopped(agent):
-            await engine.database.write(lambda db: records.unstop_agent(db, agent))
-            engine.holds.unstop(agent)
-            engine.unpark(agent)
-            engine.pump()
+            await engine.database.write(lambda db: records.unstop_agent(db, agent), then=lambda _: self._go_on(agent))
         return count
+
+    def _go_on(self, agent: str) -> None:
+        self._engine.holds.unstop(agent)
+        self._engine.unpark(agent)
+        self._engine.pump()
 
     def stop_workers(self, agent: str, reason: str) -> int:
         """End an agent's workers; their runs are tried again where that is safe. How many there were."""
@@ -66,3 +76,9 @@ class Agents:
             seat.stopped = True
             self._engine.supervisor.stop_worker(seat.holder.spawn, reason, STOP_GRACE_SECONDS)
         return len(seats)
+
+
+def _lets_nobody_go_on(change: Change, agent: str) -> Change:
+    if isinstance(change, Queued) and change.run.agent == agent:
+        return msgspec.structs.replace(change, created=False)
+    return change

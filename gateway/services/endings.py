@@ -11,11 +11,12 @@ from collections.abc import Collection
 
 import msgspec
 
+from gateway.config.settings import Settings
 from gateway.services import announce, pingpong
 from gateway.services.admission import owner_of, place
 from gateway.services.changes import Change, Ended, Outcome, Queued, Said, SessionChanged
 from gateway.services.lanes import lane_of
-from gateway.services.run_state import Event, State, next_state
+from gateway.services.run_state import HELD, Event, State, next_state
 from gateway.store import mailbox, runs, sessions, tool_calls
 from gateway.store.mailbox import MailRecord
 from gateway.store.runs import RunRecord
@@ -42,6 +43,13 @@ class Loss(msgspec.Struct, frozen=True):
     repeatable: bool
     over_limit: bool = False
     blameless: bool = False
+
+
+def is_repeatable(agent: str, settings: Settings) -> bool:
+    """Whether a turn of this agent may be run again: python turns replay what they did, command turns only if they say
+    so."""
+    runtime = getattr(settings.agents.entries.get(agent), "runtime", None)
+    return type(runtime).__name__ == "PythonRuntime" or bool(getattr(runtime, "retry_safe", False))
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -84,6 +92,12 @@ def end(db: sqlite3.Connection, run_id: str, ending: Ending, now: float) -> list
     elif ending.cascade:
         changes += _end_children(db, run, now)
     return [*changes, *clean_up(db, run), SessionChanged(run.session, "done" if state == State.DONE else "error")]
+
+
+def end_unbegun(db: sqlite3.Connection, run_id: str, why: str, now: float) -> list[Change]:
+    """Fail a run that could not be started. No changes when a worker has it: it took it before this was written."""
+    run = runs.get(db, run_id)
+    return [] if run is None or run.state in HELD else end(db, run_id, Ending(Event.FAILED, error=why), now)
 
 
 def partial_text(db: sqlite3.Connection, run: RunRecord) -> str | None:

@@ -230,7 +230,7 @@ class Engine:
         """End a run that cannot be started."""
         now = self.clock()
         log.warning("run failed before it started", extra={"run": run_id, "reason": why})
-        self.insist(lambda db: endings.end(db, run_id, Ending(Event.FAILED, error=why), now))
+        self.insist(lambda db: endings.end_unbegun(db, run_id, why, now))
 
     def touch(self, run_id: str | None) -> None:
         """The run gave a sign of progress."""
@@ -274,7 +274,7 @@ class Engine:
             limit = limit_in(message)
             key = f"; the key is {self.settings.limit_key(run.agent, limit)}" if limit else ""
             why = f"its worker {how_it_ended(message)}{key}"
-            repeatable = unused or self.is_repeatable(run.agent)
+            repeatable = unused or endings.is_repeatable(run.agent, self.settings)
             stopped = seat.stopped or self.draining is not None
             self._lose(run, Loss(why, repeatable, over_limit=limit is not None, blameless=stopped))
         elif run.state is State.STARTING:
@@ -288,6 +288,10 @@ class Engine:
     def quarantine(self, agent: str, why: str) -> None:
         """What waits for this agent waits for its release."""
         self.holds.quarantine(agent, why)
+        self.set_aside(agent)
+
+    def set_aside(self, agent: str) -> None:
+        """What nobody has begun for an agent that is held now waits until it is held no longer."""
         for run in self.board.of_agent(agent):
             if run.state in (State.QUEUED, State.STARTING) and run.host is None:
                 self.put_back(run)
@@ -297,20 +301,15 @@ class Engine:
         self._set_back(run)
         self.enqueue(run)
 
-    def is_repeatable(self, agent: str) -> bool:
-        """Whether a turn of this agent may be run again: python turns replay what they did, command turns only if they
-        say so."""
-        runtime = getattr(self.settings.agents.entries.get(agent), "runtime", None)
-        return type(runtime).__name__ == "PythonRuntime" or bool(getattr(runtime, "retry_safe", False))
-
     # --- small things -------------------------------------------------------------------------------------------------
 
     def _set_back(self, run: Active) -> None:
-        """Out of its lane, its session and its worker: it waits again."""
+        """Out of its lane, its session and its worker, and not for its agent: it waits anew."""
         if run.state is State.STARTING:
             self.timers.clear(("start", run.id))
             self.workers.dismiss(run.session)
         self.overtime.end(run.id)
+        self.holds.unpark(run.agent, run.id)
         self.lanes.release(run.id)
         self.board.set_back(run)
         run.state, run.host, run.spawn, run.waits = State.QUEUED, None, None, 0

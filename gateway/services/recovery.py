@@ -69,7 +69,7 @@ def _restore(engine: Engine, record: RunRecord, *, goes_on: bool) -> None:
 
 def _losing(engine: Engine, gone: list[RunRecord]) -> Callable[[sqlite3.Connection], list[Change]]:
     why, now = "its worker was gone when the gateway started again", engine.clock()
-    losses = [(run, Loss(why, engine.is_repeatable(run.agent))) for run in gone]
+    losses = [(run, Loss(why, endings.is_repeatable(run.agent, engine.settings))) for run in gone]
 
     def step(db: sqlite3.Connection) -> list[Change]:
         return [change for run, loss in losses for change in endings.lose(db, run.id, run.spawn or "", loss, now)]
