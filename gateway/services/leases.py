@@ -51,7 +51,7 @@ class Leases:
             return await self._resume(seat, holding, attempt)
         turn = seat.turn = object()
         seat.wake.set()  # an older call of this worker ends
-        seat.holds = seat.holds if self._is_held(seat) else None
+        self._keeps(seat)
         try:
             return await self._wait_for_next(seat, turn)
         finally:
@@ -72,7 +72,7 @@ class Leases:
                     continue
             elif current is not None and current.state is State.STARTING:
                 leased = await self._lease(seat, current.id)
-                if leased and await self._can_travel(leased):
+                if leased and self._keeps(seat) and await self._can_travel(leased):
                     return leased
                 continue
             await seat.wake.wait()
@@ -87,11 +87,12 @@ class Leases:
         crashpoint("gateway.lease.after")
         return leased
 
-    def _is_held(self, seat: Seat) -> bool:
-        """Whether the run in the worker's hands is still its own. If not, asking for the next one lets go of it."""
+    def _keeps(self, seat: Seat) -> bool:
+        """Whether the run in the hands of a worker that asks for one is still its own. If not, asking lets go of it."""
         run = self._engine.board.get(seat.holds) if seat.holds else None
         if run is not None and run.spawn == seat.holder.spawn and run.state in HELD:
             return True
+        seat.holds = None
         self._engine.timers.clear(("let go", seat.holder.spawn))
         return False
 
@@ -121,9 +122,16 @@ class Leases:
     def _resumed(self, seat: Seat, run_id: str, attempt: int | None) -> Assignment | None:
         return self._database.read(lambda db: turns.resume(db, run_id, seat.holder.spawn, attempt))
 
+    def _hear(self, seat: Seat, run_id: str) -> None:
+        """A worker speaks of its run, which is a sign of progress also when the disk is slow."""
+        run = self._engine.board.get(run_id)
+        if run is not None and run.spawn == seat.holder.spawn:
+            self._engine.touch(run_id)
+
     async def emit(self, seat: Seat, report: WorkerEmit) -> dict[str, Any]:
         """Write events; the answer says up to which number they are on disk."""
         engine, now = self._engine, self._engine.clock()
+        self._hear(seat, report.run_id)
         events = [
             RunEvent(report.seq + index, str(one.get("stream", "log")), one.get("data"))
             for index, one in enumerate(report.events)
@@ -202,6 +210,7 @@ class Leases:
         """Write that an action outside begins, or how it ended; the answer to the former says whether an earlier
         attempt has done it already."""
         engine, now, spawn = self._engine, self._engine.clock(), seat.holder.spawn
+        self._hear(seat, report.run_id)
 
         def follow(found: CallRecord | None) -> None:
             run = engine.board.get(report.run_id)

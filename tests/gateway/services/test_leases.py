@@ -1,9 +1,17 @@
-"""A run that no frame can hold: it fails once and leaves its session free."""
+"""How a run comes into a worker's hands: one that no frame can hold fails once and leaves its session free; and what
+happens while a lease is being written."""
 
 from __future__ import annotations
 
-import pytest
+import threading
+from functools import partial
+from typing import Any
 
+import pytest
+import trio
+import trio.testing
+
+from gateway.protocol.calls.worker import Assignment
 from gateway.protocol.frames import Response, encode
 from gateway.store import runs, sessions
 from tests.support.engine import Worker, finished_turn
@@ -64,3 +72,45 @@ async def test_a_deadline_stored_before_it_was_bounded_wedges_nothing(box):
     again = await back.next(holding=run)
     assert again.resumed
     assert encode(Response("1", True, again))
+
+
+async def ask_a_slow_disk(box: Any, nursery: trio.Nursery) -> tuple[Worker, list[Assignment], threading.Event]:
+    """A worker whose lease waits to be written until the event is set; what it is given."""
+    worker, taken, begun, held = await box.hire(), [], threading.Event(), threading.Event()
+
+    def write(db: object) -> None:
+        begun.set()
+        held.wait(20)
+
+    async def take() -> None:
+        taken.append(await worker.next())
+
+    box.services.database.post(write)
+    await trio.to_thread.run_sync(begun.wait)  # what comes now is in one transaction after it
+    nursery.start_soon(take)
+    await trio.testing.wait_all_tasks_blocked()
+    return worker, taken, held
+
+
+async def test_a_run_that_was_aborted_as_it_was_leased_is_given_to_nobody(box, nursery):
+    await box.send("first")
+    _, taken, held = await ask_a_slow_disk(box, nursery)
+    nursery.start_soon(partial(box.services.runs.abort, run_id="first"))
+    await trio.testing.wait_all_tasks_blocked()
+    held.set()
+    await box.settle()
+    assert box.state("first") == "aborted"
+    await box.send("second")
+    await box.settle()
+    assert [run.message for run in taken] == ["second"]
+
+
+async def test_a_worker_that_asked_for_its_run_in_time_has_it_however_slow_the_disk_is(box, mock_clock, nursery):
+    await box.send("hello")
+    worker, taken, held = await ask_a_slow_disk(box, nursery)
+    mock_clock.jump(31)  # agents.defaults.subagents.spawnTimeoutMs
+    await trio.testing.wait_all_tasks_blocked()
+    held.set()
+    await box.settle()
+    assert box.state("hello") == "running"
+    await worker.finish(taken[0], "hi")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+import trio.testing
 
 from gateway.services.overtime import timeout_of, warn_at
 from tests.support.engine import Worker, finished_turn, open_box, settings_from
@@ -143,3 +146,19 @@ async def test_silence_counts_anew_for_the_next_gateway(tmp_path, mock_clock):
     async with open_box(tmp_path, live=[worker], generation=2, tree=limited(noProgressSeconds=60)) as box:
         mock_clock.jump(61)
         assert (await box.services.runs.wait("hello", 1e6)).state == "timed_out"
+
+
+async def test_a_sign_of_progress_counts_from_when_it_came_however_slow_the_disk_is(tmp_path, mock_clock, nursery):
+    async with open_box(tmp_path, tree=limited(noProgressSeconds=60)) as box:
+        await box.send("hello")
+        worker, run = await box.take()
+        mock_clock.jump(50)
+        held = threading.Event()
+        box.services.database.post(lambda db: held.wait(20))
+        nursery.start_soon(worker.say, run, "still here")
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(20)
+        await trio.testing.wait_all_tasks_blocked()
+        held.set()
+        await box.settle()
+        assert box.state("hello") == "running"
