@@ -162,15 +162,18 @@ def lose(db: sqlite3.Connection, run_id: str, spawn: str, loss: Loss, now: float
 
 
 def clean_up(db: sqlite3.Connection, run: RunRecord) -> list[Change]:
-    """Remove a session that was to be removed with its run, once nothing of it goes on any more and no message of it
-    is parked."""
-    session = sessions.get(db, run.session)
-    if session is None or session.cleanup != "delete" or mailbox.count_dead(db, session.key):
-        return []
-    if runs.unfinished_of_session(db, session.key) or runs.unfinished_children_of_session(db, session.key):
-        return []
-    sessions.delete(db, session.key)
-    return [SessionChanged(session.key, "delete")]
+    """Remove a session that was to be removed with its run, once nothing goes on in it or below it and no message of it
+    is parked. So too those above it: they may have waited for this run alone."""
+    changes: list[Change] = []
+    key: str | None = run.session
+    seen: set[str | None] = {None}  # against a circle made by hand
+    while key not in seen and (session := sessions.get(db, key or "")) is not None:
+        seen.add(session.key)
+        name, key = session.key, session.spawned_by
+        if session.cleanup == "delete" and not mailbox.count_dead(db, name) and not sessions.is_at_work(db, name):
+            sessions.delete(db, name)
+            changes.append(SessionChanged(name, "delete"))
+    return changes
 
 
 def _settle_steered(db: sqlite3.Connection, run: RunRecord, ending: Ending, now: float) -> list[Change]:

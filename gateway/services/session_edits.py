@@ -13,7 +13,7 @@ from gateway.protocol.keys import SessionKey
 from gateway.services.changes import Outcome, SessionChanged
 from gateway.services.engine import Engine
 from gateway.services.policy import judge_label
-from gateway.store import runs, sessions
+from gateway.store import sessions
 from gateway.store.sessions import SessionRecord
 
 
@@ -68,7 +68,7 @@ class SessionEdits:
             if sessions.get(db, name) is None:
                 return Outcome(False)
             _existing(db, name, expected_id)
-            if runs.unfinished_of_session(db, name) or runs.unfinished_children_of_session(db, name):
+            if sessions.is_at_work(db, name):
                 raise unavailable(f"the session {name} is at work; wait, or: peergate abort {name}")
             sessions.delete(db, name)
             return Outcome(True, [SessionChanged(name, "delete")])

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.store import sessions
+
 MAX_WORDS = 20
 """Of what waits for a session, handed to one run."""
 
@@ -172,13 +174,9 @@ def trim(db: sqlite3.Connection, jobs: Sequence[str], before: int, keep: int, li
 
 
 def old_sessions(db: sqlite3.Connection, before: float, limit: int) -> list[str]:
-    """Sessions of single runs of jobs in which nothing happens any more."""
-    sql = """SELECT key FROM sessions WHERE kind = 'cron' AND updated_at < ?
-        AND NOT EXISTS (SELECT 1 FROM runs WHERE session = key AND ended_at IS NULL)
-        AND NOT EXISTS (SELECT 1 FROM runs WHERE parent_session = key AND ended_at IS NULL)
-        AND NOT EXISTS (SELECT 1 FROM runs JOIN mailbox ON mailbox.run = runs.id
-            WHERE runs.session = key AND mailbox.state = 'dead')
-        ORDER BY updated_at LIMIT ?"""
+    """Sessions of single runs of jobs in which nothing happens any more, nor below them."""
+    where = f"kind = 'cron' AND updated_at < ? AND {sessions.IDLE}"
+    sql = f"{sessions.AT_WORK} SELECT key FROM sessions WHERE {where} ORDER BY updated_at LIMIT ?"
     return [key for (key,) in db.execute(sql, (before, limit))]
 
 

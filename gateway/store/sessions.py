@@ -122,23 +122,35 @@ def empty(db: sqlite3.Connection, key: str, session_id: str, at: float) -> None:
     update(db, key, session_id=session_id, messages=0, bytes=0, last_error=None, updated_at=at)
 
 
-_IDLE = """NOT EXISTS (SELECT 1 FROM runs WHERE session = key AND ended_at IS NULL)
-    AND NOT EXISTS (SELECT 1 FROM runs WHERE parent_session = key AND ended_at IS NULL)
+AT_WORK = """WITH RECURSIVE at_work (session) AS (SELECT session FROM runs WHERE ended_at IS NULL
+    UNION SELECT spawned_by FROM at_work JOIN sessions ON key = session WHERE spawned_by IS NOT NULL)"""
+"""Sessions in which something goes on, and those that will hear of it: their children's results, and what these told
+their children to do, come back to them."""
+IDLE = """key NOT IN (SELECT session FROM at_work)
     AND NOT EXISTS (SELECT 1 FROM runs JOIN mailbox ON mailbox.run = runs.id
         WHERE runs.session = key AND mailbox.state = 'dead')"""
+"""Of a session, beside `AT_WORK`: nothing goes on in it or below it, and no message of it is parked."""
+
+
+def is_at_work(db: sqlite3.Connection, key: str) -> bool:
+    """Whether something goes on in a session, or in one that descends from it."""
+    sql = """WITH RECURSIVE below (session) AS (
+            VALUES (?) UNION SELECT key FROM below JOIN sessions ON spawned_by = session)
+        SELECT EXISTS (SELECT 1 FROM below JOIN runs ON runs.session = below.session WHERE ended_at IS NULL)"""
+    return bool(db.execute(sql, (key,)).fetchone()[0])
 
 
 def idle_subagents(db: sqlite3.Connection, agent: str, updated_before: float, limit: int) -> list[str]:
-    """An agent's sub-agent sessions nothing happens in any more: no unfinished run of theirs, no unfinished child, no
-    parked message."""
-    sql = f"SELECT key FROM sessions WHERE spawned_by IS NOT NULL AND agent = ? AND updated_at < ? AND {_IDLE} LIMIT ?"
+    """An agent's sub-agent sessions nothing happens in any more, nor below them."""
+    where = f"spawned_by IS NOT NULL AND agent = ? AND updated_at < ? AND {IDLE}"
+    sql = f"{AT_WORK} SELECT key FROM sessions WHERE {where} LIMIT ?"
     return [key for (key,) in db.execute(sql, (agent, updated_before, limit))]
 
 
 def idle(db: sqlite3.Connection, updated_before: float, limit: int) -> list[str]:
     """Sessions nothing happens in any more, longest idle first; an agent's main session is never among them."""
-    where = f"key != 'agent:' || agent || ':main' AND updated_at < ? AND {_IDLE}"
-    sql = f"SELECT key FROM sessions WHERE {where} ORDER BY updated_at LIMIT ?"
+    where = f"key != 'agent:' || agent || ':main' AND updated_at < ? AND {IDLE}"
+    sql = f"{AT_WORK} SELECT key FROM sessions WHERE {where} ORDER BY updated_at LIMIT ?"
     return [key for (key,) in db.execute(sql, (updated_before, limit))]
 
 

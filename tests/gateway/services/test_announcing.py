@@ -192,3 +192,14 @@ async def test_parents_that_wait_give_their_slots_to_their_children(tmp_path, mo
         box.services.runs.hold_slot(run1.run_id, False)
         assert box.state("run-one") == "running"
         await first.finish(run1, "1")
+
+
+async def test_a_session_made_for_one_run_waits_for_its_children_and_goes_after_one_that_has_nothing_to_say(box):
+    await box.spawn("kid", cleanup="delete")
+    child, run = await box.take("agent:main:subagent:kid")
+    await box.spawn("grandkid", "agent:main:subagent:kid", depth=2)
+    grandchild, task = await box.take("agent:main:subagent:grandkid")
+    await child.finish(run, "they work on it")
+    assert box.services.sessions.row("agent:main:subagent:kid") is not None
+    await grandchild.finish(task, "NO_REPLY")
+    assert box.services.sessions.row("agent:main:subagent:kid") is None
