@@ -116,25 +116,31 @@ def deliver(db: sqlite3.Connection, run_id: str, how: str, now: float) -> list[C
 
 
 def abort(
-    db: sqlite3.Connection, roots: Collection[str], reason: str, now: float, *, above: str | None = None
-) -> Outcome[list[str]]:
-    """End runs and everything that descends from them. The ids of what was ended. `above`: the run whose end is the
-    reason; its session is not told of the children that end with it."""
+    db: sqlite3.Connection, roots: Collection[str], reason: str, now: float, *, above: str | None = None,
+    below: str | None = None,
+) -> Outcome[list[str]]:  # fmt: skip
+    """End runs and everything that descends from them, also through children that have ended. The ids of what was
+    ended. `above`: the run whose end is the reason; nobody is told of what ends with it. `below`: a session whose
+    children are to end as well."""
+    by_run, by_session = _descent(db)
     targets: dict[str, RunRecord] = {}
-    stack = [run for root in roots if (run := runs.get(db, root)) and run.ended_at is None]
+    asked = {*roots}
+    stack = [*roots, *by_run.get(above, ()), *by_session.get(below, ())]
     while stack:
-        run = stack.pop()
-        if run.id not in targets:
-            targets[run.id] = run
-            stack += runs.unfinished_children_of_run(db, run.id)
-            if run.kind == "task":  # whatever goes on in a child's session belongs to that child
-                stack += runs.unfinished_of_session(db, run.session)
-                stack += runs.unfinished_children_of_session(db, run.session)
+        run = runs.get(db, stack.pop())
+        if run is None or run.ended_at is not None or run.id in targets:
+            continue
+        targets[run.id] = run
+        stack += by_run.get(run.id, ())
+        if run.kind == "task":  # whatever goes on in a child's session belongs to that child
+            stack += [other.id for other in runs.unfinished_of_session(db, run.session)]
+            stack += by_session.get(run.session, ())
     sessions_hit = {run.session for run in targets.values()}
     changes: list[Change] = []
     # Queued ones first: else a message given to a turn that ends would come back as unread and be queued again.
     for run in sorted(targets.values(), key=lambda one: (one.state not in (State.QUEUED, State.STARTING), one.seq)):
-        quiet = run.parent_session in sessions_hit or (above is not None and run.parent_run == above)
+        told = run.id in asked or (below is not None and run.parent_session == below)
+        quiet = not told or run.parent_session in sessions_hit
         ending = Ending(Event.ABORTED, error=reason or "aborted", quiet=quiet, cascade=False)
         changes += end(db, run.id, ending, now)
     return Outcome(list(targets), changes)
@@ -240,5 +246,17 @@ def _go_on_talking(db: sqlite3.Connection, run: RunRecord, mail: MailRecord | No
 
 
 def _end_children(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:
-    children = [child.id for child in runs.unfinished_children_of_run(db, run.id)]
-    return abort(db, children, f"its parent run {run.state}", now, above=run.id).changes if children else []
+    has_any = runs.has_children(db, run.id)
+    return abort(db, (), f"its parent run {run.state}", now, above=run.id).changes if has_any else []
+
+
+def _descent(db: sqlite3.Connection) -> tuple[dict[str | None, list[str]], dict[str | None, list[str]]]:
+    """The unfinished runs of sub-agents, and those that tell of them, that descend from each run, and from each
+    session; nothing from None."""
+    by_run: dict[str | None, list[str]] = {}
+    by_session: dict[str | None, list[str]] = {}
+    for name, run, session in runs.lines_of_unfinished(db):
+        for above, among in ((run, by_run), (session, by_session)):
+            if above is not None:
+                among.setdefault(above, []).append(name)
+    return by_run, by_session

@@ -120,11 +120,10 @@ class Runs:
         now = self._engine.clock()
 
         def step(db: Any) -> Outcome[list[str]]:
-            roots = [run_id] if run_id is not None else []
-            if session_key is not None and run_id is None:
-                found = runs.unfinished_of_session(db, session_key)
-                roots = [run.id for run in [*found, *runs.unfinished_children_of_session(db, session_key)]]
-            return endings.abort(db, roots, reason, now)
+            if run_id is not None:
+                return endings.abort(db, [run_id], reason, now)
+            roots = [run.id for run in runs.unfinished_of_session(db, session_key or "")]
+            return endings.abort(db, roots, reason, now, below=session_key)
 
         return await self._engine.commit(step)
 

@@ -175,3 +175,34 @@ async def test_a_failed_parent_takes_its_children_along_and_a_finished_one_does_
     await box.spawn("b", parent_run="good")
     await parent.finish(turn, "see you")
     assert box.state("run-b") in ("queued", "starting")
+
+
+@pytest.mark.parametrize("how", ["abort", "failure"])
+async def test_who_descends_through_a_child_that_has_ended_is_ended_too_and_nobody_is_told(box, how):
+    await box.send("hello")
+    parent, turn = await box.take()
+    await box.spawn("kid", parent_run="hello")
+    child, run = await box.take("agent:main:subagent:kid")
+    await box.spawn("grandkid", "agent:main:subagent:kid", depth=2, parent_run="run-kid")
+    await child.finish(run, "NO_REPLY")
+    await box.spawn("other", "agent:scout:main", agent="scout")
+    if how == "abort":
+        assert sorted(await box.services.runs.abort(session_key=MAIN)) == ["hello", "run-grandkid"]
+    else:
+        await parent.finish(turn, status="failed", error="ValueError")
+    assert box.state("run-grandkid") == "aborted"
+    assert box.services.runs.counts() == {"starting": 1}  # the other one, which is nobody's here
+
+
+async def test_what_a_child_does_with_its_childs_result_is_ended_with_those_above(box):
+    await finished_turn(box, "hello", "hi")
+    await box.spawn("kid", parent_run="hello")
+    child, run = await box.take("agent:main:subagent:kid")
+    await box.spawn("grandkid", "agent:main:subagent:kid", depth=2, parent_run="run-kid")
+    await child.finish(run, "NO_REPLY")
+    grandchild, task = await box.take("agent:main:subagent:grandkid")
+    await grandchild.finish(task, "42")
+    told = await child.next()
+    await child.say(told, "it is")
+    assert await box.services.runs.abort(session_key=MAIN) == [told.run_id]
+    assert box.services.runs.counts() == {}

@@ -26,8 +26,9 @@ SELECT 'r' || i, iif(i % 2, 'agent:main:main', 'agent:main:subagent:k' || i), 'm
 """
 ASKED: dict[str, Callable[[sqlite3.Connection], object]] = {
     "children that go on": lambda db: runs.count_unfinished_children(db, PARENT),
-    "the same, as runs": lambda db: runs.unfinished_children_of_session(db, PARENT),
-    "children of a run": lambda db: runs.unfinished_children_of_run(db, "p40"),
+    "what goes on below runs and sessions": lambda db: runs.lines_of_unfinished(db),
+    "whether a run has children": lambda db: runs.has_children(db, "p40"),
+    "whether a session is at work": lambda db: sessions.is_at_work(db, PARENT),
     "a child by its task's name": lambda db: runs.children_named(db, PARENT, "task40", 10),
     "a child by its session": lambda db: runs.children_named(db, PARENT, "agent:main:subagent:k40", 10),
     "runs of a session that go on": lambda db: runs.count_unfinished(db, [PARENT]),
