@@ -193,12 +193,19 @@ def _settle_steered(db: sqlite3.Connection, run: RunRecord, ending: Ending, now:
             mailbox.mark(db, mail.run, mailbox.NEW)
             changes.append(Queued(own, owner_of(db, own)))
             continue
-        mailbox.mark(db, mail.run, mailbox.DONE, run.id)
-        if own.attempt == 0:  # else it stands in the transcript since a turn of its own, which lost its worker
-            said = sessions.add_message(db, run.session, now, "user", mail.text, mail.run, mail.provenance)
-            changes += [Said(said)] if said else []
-        changes += deliver(db, mail.run, "steered", now)
+        changes += note_read(db, own, mail, now)
     return changes
+
+
+def note_read(db: sqlite3.Connection, own: RunRecord, mail: MailRecord, now: float) -> list[Change]:
+    """A turn is through with a message it was steered; `own` is the run that message would have had."""
+    mailbox.mark(db, own.id, mailbox.DONE, mail.taken_by)
+    changes: list[Change] = []
+    # It may stand in the transcript since a turn of its own, which lost its worker.
+    if own.attempt == 0 or not sessions.has_said(db, own.session, own.id):
+        said = sessions.add_message(db, own.session, now, "user", mail.text, own.id, mail.provenance)
+        changes += [Said(said)] if said else []
+    return [*changes, *deliver(db, own.id, "steered", now)]
 
 
 def announce_late(db: sqlite3.Connection, run_id: str, now: float) -> list[Change]:

@@ -13,7 +13,7 @@ from gateway.protocol.errors import Refusal, invalid, unavailable
 from gateway.services.admission import owner_of
 from gateway.services.announce import announce_id
 from gateway.services.changes import Change, Outcome, Queued, SessionChanged
-from gateway.services.endings import MAX_ATTEMPTS, announce_late, clean_up, deliver
+from gateway.services.endings import MAX_ATTEMPTS, announce_late, clean_up, deliver, note_read
 from gateway.services.engine import Engine
 from gateway.services.run_state import Event, next_state
 from gateway.store import mailbox, records, runs, sessions, tool_calls
@@ -80,15 +80,18 @@ def _unknown(name: str) -> Refusal:
 
 
 def _take_back(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:
-    """The announcement that the run failed: withdrawn if nobody has heard it, and out of the way of the next one."""
+    """The announcement that the run failed: withdrawn if nobody has heard it, and out of the way of the next one. One
+    that a turn in progress was given counts as read."""
     told = runs.get(db, announce_id(run.id))
     if told is None:
         return []
-    changes = deliver(db, told.id, "withdrawn", now)
-    if told.ended_at is None and not changes:
-        raise unavailable("the parent is just being told that it failed; try again when that turn is over", 1000)
-    if changes:
+    mail, changes = mailbox.of_run(db, told.id), []
+    if told.ended_at is None and mail is not None and mail.state == mailbox.TAKEN:
+        changes = note_read(db, told, mail, now)
+    elif changes := deliver(db, told.id, "withdrawn", now):
         mailbox.mark(db, told.id, mailbox.CONSUMED)
+    elif told.ended_at is None:
+        raise unavailable("the parent is just being told that it failed; try again when that turn is over", 1000)
     runs.rename(db, told.id, f"{told.id}#{told.seq}")
     return changes
 

@@ -57,8 +57,10 @@ def lease(
     )  # fmt: skip
     changes: list[Change] = [Leased(run)]
     mail = mailbox.of_run(db, run_id)
-    if run.attempt == 1 and mail is not None:
+    if run.attempt == 1:
         cron.hand_words(db, run.session, run.id)  # what waited for this session's next run
+    if mail is not None and not (run.attempt > 1 and sessions.has_said(db, run.session, run.id)):
+        # Also of a later attempt: a parked message that is tried again may find its session begun anew.
         said = sessions.add_message(db, run.session, now, "user", _words(db, mail), run.id, mail.provenance)
         changes += [Said(said)] if said else []
     sessions.update(db, run.session, status="running", updated_at=now, last_run=run.id)

@@ -178,6 +178,12 @@ def add_message(
     return message
 
 
+def has_said(db: sqlite3.Connection, session: str, run: str) -> bool:
+    """Whether a run's message stands in the transcript. Looks from the newest on: ask it of runs that were begun."""
+    sql = "SELECT 1 FROM transcript WHERE session = ? AND run = ? AND role = 'user' ORDER BY seq DESC LIMIT 1"
+    return db.execute(sql, (session, run)).fetchone() is not None
+
+
 def transcript(
     db: sqlite3.Connection, session: str, limit: int, offset: int, max_chars: int
 ) -> tuple[list[Message], int]:

@@ -9,6 +9,7 @@ import pytest
 from agentproc.inbox import Inbox, Message
 from agentproc.results import finished_in
 from gateway.protocol.errors import Refusal
+from gateway.protocol.keys import parse_key
 from tests.support.calls import Caller, worker_principal
 from tests.support.engine import Worker, finished_turn, open_box
 
@@ -204,3 +205,34 @@ async def test_a_turn_that_is_tried_again_hears_of_the_children_that_ended_with_
     _, payload = await worker.link.wait_event()
     told = payload["mails"][0]["provenance"]
     assert (told["childRunId"], told["status"], told["error"]) == ("run-kid", "error", "its parent run interrupted")
+
+
+@pytest.mark.parametrize("gone", ["reset", "deleted"])
+async def test_a_message_that_is_tried_again_stands_in_a_session_that_was_begun_anew(box, gone):
+    key = MAIN if gone == "reset" else "agent:main:other"
+    await box.send("poison", key)
+    await poison(box, key)
+    if gone == "reset":
+        await box.services.runs.reset(key)
+    else:
+        await box.services.edits.delete(parse_key(key))
+        await box.services.edits.create(parse_key(key))
+    await box.services.mailbox.retry("poison")
+    worker, _ = await box.take(key)
+    worker.die()
+    worker, run = await box.take(key)
+    await worker.finish(run, "fine")
+    assert box.texts(key) == [("user", "poison"), ("assistant", "fine")]
+
+
+async def test_a_failure_that_a_turn_was_given_stands_in_the_transcript_also_when_it_is_tried_again(box):
+    await box.send("hello")
+    parent, turn = await box.take()
+    await parent.steer(turn)
+    await box.spawn("kid", parent_run="hello")
+    await poison(box, KID)
+    await box.services.mailbox.retry("run-kid")
+    await parent.steer(turn, open=False)
+    await parent.finish(turn, "oh dear", unread=[])
+    said = [text.splitlines()[0] for _, text in box.texts()]
+    assert said == ["hello", f"Sub-agent {KID} was interrupted.", "oh dear"]
