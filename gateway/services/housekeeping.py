@@ -80,6 +80,8 @@ class House:
                 return
 
     async def _drop_events(self, before: float) -> None:
+        if before < self._events_until[0]:  # the clock was put back: what ends now ends before what was looked at
+            self._events_until = (0.0, -1)
         for _ in range(STEPS):
             since = self._events_until
             if since[0] >= before:

@@ -214,8 +214,10 @@ def words_of(db: sqlite3.Connection, run: str) -> list[str]:
 
 
 def forget_words(db: sqlite3.Connection, before: int, limit: int) -> int:
-    """Drop words that were handed to a run long ago."""
-    sql = "DELETE FROM cron_words WHERE id IN (SELECT id FROM cron_words WHERE run IS NOT NULL AND at < ? LIMIT ?)"
+    """Drop words that were left long ago and handed to a run which has ended and is not parked."""
+    sql = """DELETE FROM cron_words WHERE id IN (SELECT id FROM cron_words WHERE run IS NOT NULL AND at < ?
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE id = cron_words.run AND ended_at IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM mailbox WHERE mailbox.run = cron_words.run AND state = 'dead') LIMIT ?)"""
     return db.execute(sql, (before, limit)).rowcount
 
 

@@ -40,8 +40,16 @@ def remember(db: sqlite3.Connection, scope: str, key: str, params_hash: str, res
 
 
 def forget(db: sqlite3.Connection, before: float, limit: int) -> int:
-    """Drop up to `limit` results older than `before`."""
-    sql = "DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency WHERE at < ? LIMIT ?)"
+    """Drop up to `limit` results older than `before`, but none that a run which has not ended, or is parked, may ask
+    for again: the keys of a session's own calls begin with the run."""
+    sql = """DELETE FROM idempotency WHERE (scope, key) IN (
+        WITH parked AS MATERIALIZED (
+            SELECT session, run FROM mailbox WHERE state IN ('new', 'taken', 'dead') AND state = 'dead')
+        SELECT scope, key FROM idempotency WHERE at < ?
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE session = scope AND ended_at IS NULL
+            AND substr(key, 1, length(id) + 1) = id || ':')
+        AND NOT EXISTS (SELECT 1 FROM parked WHERE session = scope AND substr(key, 1, length(run) + 1) = run || ':')
+        LIMIT ?)"""
     return db.execute(sql, (before, limit)).rowcount
 
 

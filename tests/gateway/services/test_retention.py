@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from gateway.protocol.errors import Refusal
+from gateway.protocol.keys import parse_key
 from gateway.services import housekeeping
 from gateway.services.housekeeping import House
 from gateway.store import runs
-from tests.support.engine import Box, finished_turn, open_box
+from tests.support.calls import Caller, worker_principal
+from tests.support.engine import Box, Worker, finished_turn, open_box
 
 MAIN, KID = "agent:main:main", "agent:main:subagent:kid"
 DAY = 24 * 3600
@@ -189,3 +192,83 @@ def write_thousand(db: sqlite3.Connection, now: float) -> None:
         ("idempotency", "scope, key, params_hash, result, at", f"'s', 'r' || i, 'd', '{{}}', {now}"),
     ):
         db.execute(f"{many} INSERT INTO {table} ({columns}) SELECT {values} FROM n")
+
+
+async def test_a_sub_agent_is_kept_while_somebody_below_it_is_at_work(box, mock_clock):
+    """Each has told its child what to do and has ended; the last one's result goes up the same way."""
+    house = House(box.services.engine)
+    keys = [MAIN, *(f"agent:main:subagent:{name}" for name in ("a", "b", "c"))]
+    workers, turns = [await finished_turn(box, "hello", "hi")], []
+    for depth, name in enumerate("abc", 1):
+        await box.spawn(name, keys[depth - 1], depth=depth)
+        worker, run = await box.take(keys[depth])
+        workers.append(worker)
+        turns.append(run)
+    for worker, run in zip(workers[1:3], turns, strict=False):
+        await worker.finish(run, "NO_REPLY")
+    mock_clock.jump(2 * 3600)
+    await house.clean()
+    with pytest.raises(Refusal, match="is at work"):
+        await box.services.edits.delete(parse_key(keys[1]))
+    assert {row.key for row in box.services.sessions.list_rows()[0]} == {*keys}
+    await workers[3].finish(turns[2], "42")
+    for worker in workers[2:0:-1]:
+        told = await worker.next()
+        assert told.provenance["result"] == "42"
+        await worker.finish(told, "42")
+    mock_clock.jump(2 * 3600)
+    await house.clean()
+    assert [row.key for row in box.services.sessions.list_rows()[0]] == [MAIN]
+
+
+async def test_events_are_dropped_also_after_the_clock_was_put_back(box, mock_clock, monkeypatch):
+    house, clock = House(box.services.engine), box.services.engine.clock
+    monkeypatch.setattr(box.services.engine, "clock", lambda: clock() + 365 * DAY * 1000)
+    await house.clean()
+    monkeypatch.setattr(box.services.engine, "clock", clock)
+    await one_child(box, "kid")
+    mock_clock.jump(2 * 3600)
+    await house.clean()
+    assert rows(box, "run_events") == 0
+
+
+@pytest.mark.parametrize("fate", ["parked", "dropped"])
+async def test_answers_that_a_parked_turn_may_ask_for_again_are_kept(box, mock_clock, fate):
+    house, asked = House(box.services.engine), {"action": "wait", "taskIds": ["run-kid"], "timeoutSeconds": 0}
+    await box.spawn("kid")
+    child, run = await box.take(KID)
+    await box.send("hello")
+    worker, turn = await box.take()
+    await child.finish(run, "42")
+    call = {"name": "subagents", "args": asked, "idempotencyKey": "hello:abc:1"}
+    answer = await Caller(box.services, worker_principal(worker.born)).ask("tools.invoke", **call)
+    assert [one["result"] for one in answer["results"]] == ["42"]
+    await worker.note(turn, "charge")
+    worker.die()
+    await box.services.runs.wait("hello", 60)
+    if fate == "dropped":
+        await box.services.mailbox.drop("hello")
+    mock_clock.jump(2 * DAY)
+    await house.clean()
+    assert rows(box, "idempotency") == (1 if fate == "parked" else 0)
+    if fate == "parked":
+        await box.services.mailbox.retry("hello")
+        worker, _ = await box.take()
+        assert await Caller(box.services, worker_principal(worker.born)).ask("tools.invoke", **call) == answer
+
+
+async def test_words_that_waited_for_long_are_given_to_every_attempt_of_the_run_they_were_handed_to(box, mock_clock):
+    await finished_turn(box, "hello", "hi")
+    await box.services.cron.wake("next-heartbeat", "the tea is ready")
+    mock_clock.jump(8 * DAY)
+    await box.send("what is new?")
+    worker = Worker(box, box.supervisor.born[0])
+    run = await worker.next()
+    assert run.message == "System: the tea is ready\n\nwhat is new?"
+    await box.services.cron.clean()
+    worker.die()
+    again, second = await box.take()
+    assert second.message == run.message
+    await again.finish(second, "tea")
+    await box.services.cron.clean()
+    assert rows(box, "cron_words") == 0
