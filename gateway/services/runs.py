@@ -15,18 +15,23 @@ import trio
 from gateway.protocol.errors import Refusal, invalid, unavailable
 from gateway.protocol.limits import MAX_MESSAGE_CHARS
 from gateway.services import admission, endings, results, turns
+from gateway.services.announce import PREFIX as ANNOUNCES
 from gateway.services.announce import announce_id
 from gateway.services.changes import Outcome, SessionChanged
 from gateway.services.engine import Engine
 from gateway.services.patience import Patience
+from gateway.services.pingpong import PREFIX as REPLIES
 from gateway.services.run_state import HELD, Event, State
-from gateway.services.work import Accepted, NewMessage, Record, RunSnapshot
+from gateway.services.work import CRON, Accepted, NewMessage, Record, RunSnapshot
 from gateway.store import runs, sessions
 from gateway.store.runs import RunRecord
 from gateway.store.writer import Entry
 
 MAX_LISTED_CHILDREN = 1000
 MAX_ID_CHARS = 256
+OWN_IDS = (ANNOUNCES, REPLIES, CRON)
+"""How the ids of runs begin that the gateway makes from those of others: a caller that could take one beforehand would
+keep a result from being told, or a run from ending."""
 
 _COPIED = [name for name in RunSnapshot.__struct_fields__ if name in RunRecord.__struct_fields__]
 
@@ -82,6 +87,8 @@ class Runs:
         engine = self._engine
         if not 0 < len(message.run_id) <= MAX_ID_CHARS:
             raise invalid(f"an idempotency key has 1 to {MAX_ID_CHARS} characters, this one {len(message.run_id)}")
+        if message.run_id.startswith(OWN_IDS):
+            raise invalid(f"an idempotency key must not begin with {' or '.join(OWN_IDS)}, as ids of other runs do")
         if len(message.text) > MAX_MESSAGE_CHARS:
             raise invalid(f"the message has {len(message.text)} characters, at most {MAX_MESSAGE_CHARS} are allowed")
         agent = self._agent_of(message.session_key)

@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+CRON = "cron:"
+"""How the ids of runs begin that are made for jobs."""
+
 
 class SpawnInfo(msgspec.Struct, frozen=True):
     """What a new sub-agent session is: who started it, how deep, under what names, and how it ends.

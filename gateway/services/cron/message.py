@@ -15,7 +15,7 @@ from gateway.config.settings import Settings
 from gateway.protocol.cron import AgentTurn, Command, FailureAlert, Job, RunEntry, SystemEvent
 from gateway.protocol.keys import main_key
 from gateway.schedules.job import agent_of, bound_key
-from gateway.services.work import NewMessage
+from gateway.services.work import CRON, NewMessage
 
 TURN_SECONDS, OTHER_SECONDS = 3600, 600
 """How long a turn or a program may take when the job does not say (OpenClaw 2026.9.6)."""
@@ -46,7 +46,7 @@ class Parcel(msgspec.Struct, frozen=True):
 def run_id_of(job: Job, occasion: Occasion) -> str:
     """The run for an occasion."""
     kind = "" if occasion.scheduled else "asked:"
-    return f"cron:{job.id}:{kind}{occasion.slot}:{occasion.attempt}"
+    return f"{CRON}{job.id}:{kind}{occasion.slot}:{occasion.attempt}"
 
 
 def session_of(job: Job, occasion: Occasion, default_agent: str) -> str:

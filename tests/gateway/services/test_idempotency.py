@@ -44,3 +44,9 @@ async def test_answers_are_forgotten_after_a_day(box, mock_clock):
     mock_clock.jump(ANSWERS_KEPT_MS / 1000 + 1)
     await House(box.services.engine).clean()
     assert box.services.idempotency.recall("s", "k", "d") is None
+
+
+@pytest.mark.parametrize("key", ["announce:run-kid", "reply:ask", "cron:job:0:1"])
+async def test_a_key_that_is_the_id_of_a_run_of_our_own_is_refused(box, key):
+    with pytest.raises(Refusal, match="must not begin with"):
+        await box.send("mine", run_id=key)
