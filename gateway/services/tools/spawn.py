@@ -27,6 +27,8 @@ def sessions_spawn(call: ToolCall) -> dict[str, Any] | Later:
     args: SessionsSpawn = call.args
     if wrong := _wrong(args):
         return failed(wrong)
+    if call.acting.agent not in call.services.settings.agents.entries:
+        return failed(f"the agent {call.acting.agent} is not configured any more (agents.entries)")
     facts = _facts(call, args)
     if denied := judge_spawn(facts):
         return refused(denied, **({"role": facts.target_agent} if denied.code == "unknown_agent" else {}))

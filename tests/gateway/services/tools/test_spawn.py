@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from gateway.protocol.errors import Refusal
+from tests.support.engine import settings_from
 
 
 @pytest.mark.parametrize("seconds", [-1, 2_592_001, 2**63 - 1])
@@ -51,3 +52,11 @@ async def test_a_key_used_at_once_for_two_different_children_makes_one_and_refus
     accepted, refused = sorted(outcomes)
     assert (accepted, refused) == ("accepted", 'the idempotency key "k" was used for another message; use a new one')
     assert len(box.services.runs.children("agent:main:main")) == 1
+
+
+async def test_an_agent_that_is_configured_no_more_is_told_so(box, hands_of):
+    await box.send("hello")
+    worker, _ = await box.take()
+    box.services.reload(settings_from({"agents": {"entries": {"scout": {}}}}))
+    result = await hands_of(worker).use("sessions_spawn", task="x", agentId="scout")
+    assert result["error"] == "the agent main is not configured any more (agents.entries)"
