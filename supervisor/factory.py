@@ -20,6 +20,7 @@ from supervisor import channel as channels
 from supervisor import kernel
 from supervisor.channel import Channel
 from supervisor.crashpoints import descriptor
+from supervisor.descriptors import give_limit
 from supervisor.messages import BadMessage, FactoryReady, Fork, Forked, ForkFailed
 
 Method = Literal["zygote", "exec"]
@@ -109,6 +110,7 @@ def exec_python(module: str, arguments: list[str], environment: Mapping[str, str
             setsigmask=[],
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
         )
+        give_limit(pid)
         return Birth(pid, os.pidfd_open(pid), Channel(ours), readable, kernel.start_of(pid))
     except OSError:
         ours.close()

@@ -18,6 +18,7 @@ import trio
 
 from supervisor import kernel, marks, trees, trust
 from supervisor.cgroups import Cgroups, open_cgroups
+from supervisor.descriptors import raise_limit
 from supervisor.holders import who_listens
 from supervisor.listeners import CannotListen, open_listeners
 from supervisor.lock import Lock, Locked
@@ -51,6 +52,7 @@ def run(options: Options, early: list[int], resolver: subprocess.Popen[bytes] | 
     kernel.become_undumpable()
     kernel.become_subreaper()
     kernel.set_title("pg-supervisor")
+    raise_limit()
     notifier = Notifier(os.environ)
     for name in (
         "LISTEN_PID",

@@ -1,4 +1,5 @@
-"""A supervisor that has no descriptor left: whatever happens, it goes on, and all is well when it has some again."""
+"""The supervisor takes as many descriptors as it can get. When it has none left, it goes on whatever happens, and all
+is well when it has some again."""
 
 from __future__ import annotations
 
@@ -82,3 +83,12 @@ def test_a_supervisor_without_descriptors_goes_on(happens: Callable[[Tiny, int],
         assert alive(system.pid)
         resource.prlimit(system.pid, resource.RLIMIT_NOFILE, before)
         assert eventually(lambda: system.spawn("wait")["t"] == "Spawned")
+
+
+def test_the_limit_a_supervisor_is_started_with_bounds_no_number_of_workers_and_is_what_they_get():
+    with tiny(agents("wait"), wrapper=("prlimit", "--nofile=100:4096")) as system:
+        born = [system.spawn("wait", f"agent:wait:n{number}") for number in range(40)]
+        assert [one["t"] for one in born] == ["Spawned"] * 40
+        assert len(os.listdir(f"/proc/{system.pid}/fd")) > 100
+        for pid in (born[-1]["pid"], system.pid_of("gateway"), system.pid_of("zygote")):
+            assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (100, 4096)

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,9 +87,9 @@ class Tiny(System):
 
 
 @contextmanager
-def tiny(config: Mapping[str, Any] | None = None, *arguments: str) -> Iterator[Tiny]:
+def tiny(config: Mapping[str, Any] | None = None, *arguments: str, wrapper: Sequence[str] = ()) -> Iterator[Tiny]:
     """A started one, ended and removed at the end; its log is shown when the test fails."""
-    system = Tiny(config)
+    system = Tiny(config, wrapper=wrapper)
     try:
         system.begin(*arguments)
         yield system
