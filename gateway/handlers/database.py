@@ -9,7 +9,7 @@ from gateway.auth.principal import Kind
 from gateway.protocol.calls.database import Backup, Checked, DatabaseBackup
 from gateway.protocol.errors import forbidden, invalid
 from gateway.router import Call, Handler
-from gateway.store.backup import BackupFailed
+from gateway.store.backup import BackupFailed, NoPlace
 
 
 async def database_backup(call: Call) -> Backup:
@@ -23,8 +23,10 @@ async def database_backup(call: Call) -> Backup:
         raise invalid(f'a backup needs an absolute path, "{params.path[:256]}" is none')
     try:
         made = await call.services.database.copy(path, force=params.force)
-    except BackupFailed as error:
+    except NoPlace as error:
         raise invalid(f"{error} (the gateway writes it, as uid {os.geteuid()})") from None
+    except BackupFailed as error:
+        raise invalid(f"{error}; see peergate doctor") from None
     return Backup(made.path, made.bytes, made.schema, made.seconds)
 
 

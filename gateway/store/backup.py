@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.store.examine import check, open_to_look
+from gateway.store.faults import room
 
 STEP_PAGES = 2048
 """Pages between two looks at whether to go on: 8 MB, some 10 ms."""
@@ -23,6 +24,10 @@ STEP_PAGES = 2048
 
 class BackupFailed(Exception):
     """There is no backup; the text says why. A file that was there before is still there."""
+
+
+class NoPlace(BackupFailed):
+    """The file that was to be made is what stands in the way, not the database; the text says how to go on."""
 
 
 class Progress(msgspec.Struct):
@@ -51,15 +56,23 @@ def copy(
     take it from, which stays the caller's; a commit makes that copy begin anew. Raises BackupFailed."""
     began = time.monotonic()
     if target.exists() and source.exists() and target.samefile(source):
-        raise BackupFailed(f"{target} is the database itself")
+        raise NoPlace(f"{target} is the database itself; name another file")
     try:
         with fresh_file(target, force=force) as part:
             with contextlib.nullcontext(opened) if opened else _as_of_now(source) as origin:
                 schema = _fill(origin, part, step, str(source))
             size = part.stat().st_size
     except sqlite3.Error as error:
-        raise BackupFailed(f"no backup was made at {target}: {error}") from error
+        raise not_made(target, error) from error
     return Copied(str(target), size, schema, time.monotonic() - began)
+
+
+def not_made(target: Path, error: sqlite3.Error) -> BackupFailed:
+    """Why the file did not come about. Only what is written can be full."""
+    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+        return BackupFailed(f"{target} was not made: {error}")
+    free = (room(target.parent) or 0) / 1_048_576
+    return NoPlace(f"{target} was not made: the disk is full; make room in {target.parent} ({free:.1f} MiB free)")
 
 
 @contextmanager
@@ -67,9 +80,11 @@ def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
     """An empty file beside `target` (0600) that gets its name when the block ends well, and goes away when it does
     not. Raises BackupFailed."""
     if not target.parent.is_dir():
-        raise BackupFailed(f"{target.parent} is no directory")
-    if target.is_dir() or (target.exists() and not force):
-        raise BackupFailed(f"{target} exists already; name another file, or overwrite it with --force")
+        raise NoPlace(f"{target.parent} is no directory; make it first, or name a file elsewhere")
+    if target.is_dir():
+        raise NoPlace(f"{target} is a directory; name a file in it")
+    if target.exists() and not force:
+        raise _taken(target)
     _clear_away(target)
     part = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns():x}.part")
     try:
@@ -78,7 +93,7 @@ def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
         sync(part)
         _name(part, target, force)
     except OSError as error:
-        raise BackupFailed(f"{target} could not be written: {error}") from error
+        raise NoPlace(f"{target} could not be written: {error}") from error
     finally:
         for left in (part, *(part.with_name(part.name + end) for end in ("-journal", "-wal", "-shm"))):
             left.unlink(missing_ok=True)
@@ -91,7 +106,7 @@ def _fill(origin: sqlite3.Connection, part: Path, step: Callable[[int, int], Non
         copied.execute("PRAGMA journal_mode = DELETE")  # in the file's header: a reader then makes no log beside it
         findings = check(copied, full=True)
         if findings:
-            raise BackupFailed(f"the copy of {source} is not whole: {'; '.join(findings)}; see peergate doctor")
+            raise BackupFailed(f"the copy of {source} is not whole: {'; '.join(findings)}")
         return int(copied.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -125,8 +140,12 @@ def _name(part: Path, target: Path, force: bool) -> None:
         try:
             os.link(part, target)
         except FileExistsError:
-            raise BackupFailed(f"{target} exists already; name another file, or overwrite it with --force") from None
+            raise _taken(target) from None
     sync(target.parent)
+
+
+def _taken(target: Path) -> NoPlace:
+    return NoPlace(f"{target} exists already; name another file, or overwrite it with --force")
 
 
 def sync(path: Path) -> None:

@@ -17,7 +17,7 @@ import trio
 from gateway.protocol.errors import Refusal
 from gateway.store import backup
 from gateway.store.examine import check, log_of
-from gateway.store.faults import EpochLost, damaged, is_damage, refusal_of, room
+from gateway.store.faults import Damaged, EpochLost, is_damage, refusal_of, room
 from gateway.store.filemark import FileMark
 from gateway.store.opening import connect, open_patiently
 from gateway.store.writer import Batch, Entry, Step, Writer
@@ -182,7 +182,7 @@ class Database:
 
     def _unread(self, error: sqlite3.Error) -> Exception:
         if is_damage(error):
-            self._break(damaged(self.path, str(error)))
+            self._break(Damaged(self.path, str(error)))
         return refusal_of(error, self.path, what="nothing could be read") or error
 
     def _settle(self, batch: Batch) -> None:
@@ -208,7 +208,7 @@ class Database:
         """Tell once that the disk refuses, and once that it takes writes again."""
         before, self.trouble = self.trouble, trouble
         if trouble is not None and (trouble.shape.details or {}).get("cause") == "damaged":
-            self._break(damaged(self.path, trouble.shape.message))
+            self._break(Damaged(self.path, trouble.shape.message))
         if trouble is not None and before is None:
             log.error("%s; new work is refused, reads go on", trouble.shape.message)
         elif trouble is None and before is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.store.faults import SchemaTooNew, damaged, is_damage
+from gateway.store.faults import Damaged, SchemaTooNew, is_damage
 
 APPLICATION_ID = 0x50474442
 """`PGDB`, in the header of every database of ours (PRAGMA application_id)."""
@@ -49,17 +49,17 @@ def look(path: Path, newest_schema: int, *, thorough: bool = False) -> Found:
     log = log_of(path)
     unclean = _size(log) > 0
     if restoring(path).exists():
-        raise damaged(path, f"a restore was interrupted ({restoring(path)} is there); run it again")
+        raise Damaged(path, f"a restore was interrupted ({restoring(path)} is there); run it again")
     if _size(path) == 0:
         if unclean:
-            raise damaged(path, f"it is empty or missing, and {log} is there with {_size(log)} bytes that belong to it")
+            raise Damaged(path, f"it is empty or missing, and {log} is there with {_size(log)} bytes that belong to it")
         return Found(0, False)
     try:
         with contextlib.closing(open_to_look(path)) as db:
             return _look_inside(db, path, newest_schema, unclean=unclean, thorough=thorough)
     except sqlite3.Error as error:
         if is_damage(error):
-            raise damaged(path, str(error)) from error
+            raise Damaged(path, str(error)) from error
         raise
 
 
@@ -74,18 +74,18 @@ def _look_inside(db: sqlite3.Connection, path: Path, newest_schema: int, *, uncl
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     # Databases made before there was an application id have 0 there, and a schema number.
     if application not in (0, APPLICATION_ID) or (application == 0 and schema == 0 and tables):
-        raise damaged(path, f"it belongs to another program (application id {application:#x})")
+        raise Damaged(path, f"it belongs to another program (application id {application:#x})")
     if schema > newest_schema:
         raise SchemaTooNew(
             f"the database {path} has schema {schema}, this build knows {newest_schema}. Nothing was changed. "
             "Start the newer peergate, or go back to a backup made before it ran: peergate restore FILE"
         )
     if schema and not tables:
-        raise damaged(path, f"it has schema {schema} and no table")
+        raise Damaged(path, f"it has schema {schema} and no table")
     if unclean:
         _check_log(path)
         if thorough and (findings := check(db)):
-            raise damaged(path, "; ".join(findings))
+            raise Damaged(path, "; ".join(findings))
     return Found(schema, unclean)
 
 
@@ -116,7 +116,7 @@ def _check_frames(path: Path, log: Path, data: mmap.mmap) -> None:
     if not header.strip(b"\0"):
         return  # a power cut before the first commit of a new log
     if len(header) < _WAL_HEADER or not _header_is_good(header):
-        raise damaged(path, f"the header of its log {log} is wrong; what the log holds cannot be read")
+        raise Damaged(path, f"the header of its log {log} is wrong; what the log holds cannot be read")
     size, salts = struct.unpack(">I", header[8:12])[0] + _FRAME_HEADER, header[16:24]
     good = _good_frames(path)
     committed = False
@@ -125,7 +125,7 @@ def _check_frames(path: Path, log: Path, data: mmap.mmap) -> None:
             continue  # left from before the log was begun anew
         if committed:
             lost = f"frame {good + 1} of its log {log} is wrong, and transactions follow it that were acknowledged"
-            raise damaged(path, lost)
+            raise Damaged(path, lost)
         committed = data[at + 4 : at + 8] != b"\0\0\0\0"
 
 

@@ -9,6 +9,7 @@ import errno
 import os
 import sqlite3
 from pathlib import Path
+from shlex import quote
 
 from gateway.protocol.errors import Refusal, unavailable
 
@@ -48,7 +49,11 @@ class Unusable(Exception):
 
 
 class Damaged(Unusable):
-    """The file is not what we wrote. Nothing in it was changed."""
+    """The file is not what we wrote, `found` says why not. Nothing in it was changed."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(f"the database {path} cannot be used: {found}. {repair(path)}")
+        self.found = found
 
 
 class SchemaTooNew(Unusable):
@@ -56,17 +61,12 @@ class SchemaTooNew(Unusable):
 
 
 def repair(path: Path) -> str:
-    """The commands that mend a damaged database, to be copied and run."""
-    saved = f"{path}.recovered"
+    """The commands that mend the damaged database of a state directory, to be copied and run in any shell."""
+    here, saved = f"--state-dir {quote(str(path.parent))}", quote(f"{path}.recovered")
     return (
-        f"Nothing was changed. To go back to a backup: peergate restore FILE. To save what can be read: "
-        f"peergate recover {saved} && peergate restore {saved}"
+        f"Nothing was changed. To go back to a backup: peergate restore {here} FILE. To save what can be read: "
+        f"peergate recover {here} {saved} && peergate restore {here} {saved}"
     )
-
-
-def damaged(path: Path, found: str) -> Damaged:
-    """What was found, and what to do about it."""
-    return Damaged(f"the database {path} cannot be used: {found}. {repair(path)}")
 
 
 def is_damage(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from gateway.store.examine import APPLICATION_ID, look
-from gateway.store.faults import Unwilling, damaged, is_damage, refusal_of
+from gateway.store.faults import Damaged, Unwilling, is_damage, refusal_of
 from gateway.store.migrate import migrate, migrations
 
 BUSY_MS = 5000
@@ -69,7 +69,7 @@ def open_writing(
     except BaseException as error:
         connection.close()
         if is_damage(error):
-            raise damaged(path, str(error)) from error
+            raise Damaged(path, str(error)) from error
         raise
     return connection, epoch
 

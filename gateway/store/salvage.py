@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.store.backup import BackupFailed, fresh_file
+from gateway.store.backup import BackupFailed, fresh_file, not_made
 from gateway.store.examine import check, open_to_look
 from gateway.store.faults import is_damage
 from gateway.store.migrate import migrate
@@ -45,7 +45,7 @@ def salvage(source: Path, target: Path, *, force: bool = False) -> Salvaged:
     except sqlite3.Error as error:
         if is_damage(error):
             raise BackupFailed(f"nothing of {source} can be read ({error}); only a backup helps") from error
-        raise BackupFailed(f"{source} could not be read: {error}") from error
+        raise not_made(target, error) from error
 
 
 def _save(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[dict[str, int], int]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -42,12 +43,14 @@ def backup(run: Invocation, file: Path, force: bool) -> None:
 
 
 def _copy(source: Path, target: Path, force: bool, absent: NotRunning) -> dict[str, Any]:
-    from gateway.store.backup import BackupFailed, copy  # costs more than a short command may
+    from gateway.store.backup import BackupFailed, NoPlace, copy  # costs more than a short command may
 
     if not os.path.exists(source):
         raise NotRunning(f"{absent.message}, and there is no {source}", fix=absent.fix)
     try:
         made = copy(source, target, force=force)
+    except NoPlace as error:
+        raise CliError(clean(str(error))) from None
     except BackupFailed as error:
         raise CliError(clean(str(error)), fix="peergate doctor") from None
     return {"path": made.path, "bytes": made.bytes, "schema": made.schema, "seconds": made.seconds}
@@ -69,14 +72,18 @@ def restore(run: Invocation, file: Path) -> None:
 def _restore(source: Path, path: Path) -> dict[str, Any]:
     import sqlite3
 
-    from gateway.store.backup import BackupFailed
-    from gateway.store.faults import Unusable
+    from gateway.store.backup import BackupFailed, NoPlace
+    from gateway.store.faults import Damaged, Unusable
     from gateway.store.restore import RestoreFailed, restore
 
     try:
         done = restore(source, path, time.strftime("%Y%m%d-%H%M%S"))
+    except NoPlace as error:
+        raise CliError(clean(f"{source} was not restored: {error}")) from None
     except (RestoreFailed, BackupFailed, Unusable, sqlite3.Error, OSError) as error:
-        raise CliError(clean(f"{source} was not restored: {error}"), fix="name another backup") from None
+        # The commands that mend a damaged database are about the one in the state directory, not about this file.
+        why = error.found if isinstance(error, Damaged) else error
+        raise CliError(clean(f"{source} was not restored: {why}"), fix="name another backup") from None
     return {"path": done.path, "schema": done.schema, "bytes": done.bytes, "kept": done.kept}
 
 
@@ -88,12 +95,14 @@ def recover(run: Invocation, file: Path, force: bool) -> None:
     damaged database is only read.
 
     --json prints {path, holes, rows{table: saved}}."""
-    from gateway.store.backup import BackupFailed
+    from gateway.store.backup import BackupFailed, NoPlace
     from gateway.store.salvage import salvage
 
     with held(run.state_dir):
         try:
             done = salvage(Path(run.state_dir) / DATABASE, Path(os.path.abspath(file)), force=force)
+        except NoPlace as error:
+            raise CliError(clean(str(error))) from None
         except BackupFailed as error:
             raise CliError(clean(str(error)), fix="peergate restore FILE, with a backup") from None
     rows = ", ".join(f"{count} {name}" for name, count in done.rows.items() if count)
@@ -113,8 +122,13 @@ def held(state_dir: str) -> Iterator[None]:
 
     try:
         lock, directory = open_state(os.path.realpath(state_dir))
-    except OSError as error:
+    except FileNotFoundError:
+        told = f"there is no state directory {state_dir}"
+        raise CliError(told, fix=f"name it with --state-dir, or make it: mkdir -m 700 {quote(state_dir)}") from None
+    except PermissionError as error:
         raise CliError(f"{state_dir}: {error.strerror}", fix="run this as the uid that runs peergate") from None
+    except OSError as error:
+        raise CliError(f"{state_dir} cannot be used: {error.strerror}") from None
     try:
         owner = os.stat(state_dir)
         if os.geteuid() == 0:

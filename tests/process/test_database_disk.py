@@ -94,6 +94,21 @@ def test_a_full_disk_refuses_new_work_answers_reads_and_recovers_by_itself(syste
         assert system.stop() == 0
 
 
+def test_a_copy_for_which_there_is_no_room_says_where_to_make_some(system: System):
+    saved = str(system.directory / "saved.db")
+    with tmpfs(system.state):
+        system.start()
+        assert system.stop() == 0
+        assert system.cli("backup", saved).returncode == 0
+        fill(system.state / "ballast")
+        for words in (("restore", saved), ("backup", f"{system.state}/b.db"), ("recover", f"{system.state}/r.db")):
+            told = system.cli(*words)
+            assert told.returncode == 1
+            assert told.stderr.endswith(f"the disk is full; make room in {system.state} (0.0 MiB free)\n"), words
+        (system.state / "ballast").unlink()
+        assert system.cli("restore", saved).returncode == 0
+
+
 def test_a_gateway_that_dies_on_a_full_disk_waits_for_room_and_says_so(system: System):
     with tmpfs(system.state):
         system.start()

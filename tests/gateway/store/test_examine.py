@@ -111,8 +111,9 @@ def test_damage_is_refused_with_the_commands_and_nothing_is_touched(tmp_path: Pa
     assert state_of(path) == before
     told = str(refused.value)
     assert f"the database {path} cannot be used: " in told
-    assert "peergate restore FILE" in told
-    assert f"peergate recover {path}.recovered && peergate restore {path}.recovered" in told
+    here = f"--state-dir {tmp_path}"
+    assert f"peergate restore {here} FILE" in told
+    assert f"peergate recover {here} {path}.recovered && peergate restore {here} {path}.recovered" in told
 
 
 def test_a_flipped_page_is_found_after_an_unclean_end(tmp_path: Path):
