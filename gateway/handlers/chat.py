@@ -11,6 +11,7 @@ from gateway.protocol.calls.sessions import SessionRow
 from gateway.protocol.errors import invalid
 from gateway.router import Call, Handler
 from gateway.services.news import recognisable
+from gateway.services.runs import no_run
 
 STOP = "/stop"
 
@@ -99,7 +100,7 @@ def check_run(call: Call, run_id: str | None, key: str | None) -> None:
         return
     run = call.services.runs.snapshot(run_id)
     if run is None:
-        raise invalid(f'there is no run "{run_id[:128]}"')
+        raise no_run(run_id)
     if key is not None and run.session_key != key:
         raise invalid(f"the run {run_id[:128]} belongs to {run.session_key}, not to {key}")
 

@@ -36,6 +36,11 @@ keep a result from being told, or a run from ending."""
 _COPIED = [name for name in RunSnapshot.__struct_fields__ if name in RunRecord.__struct_fields__]
 
 
+def no_run(run_id: str) -> Refusal:
+    """What somebody is told who names a run there is not."""
+    return invalid(f'there is no run "{run_id[:128]}"; peergate call runs.list shows those there are')
+
+
 def snapshot_of(run: RunRecord, state: str | None = None) -> RunSnapshot:
     """A row as services and tools see it; `state` is memory's word where it knows better."""
     values: dict[str, Any] = {name: getattr(run, name) for name in _COPIED}
@@ -221,7 +226,7 @@ class Runs:
                 await ended.wait()
         snapshot = self.snapshot(run_id)
         if snapshot is None:
-            raise invalid(f'there is no run "{run_id[:128]}"')
+            raise no_run(run_id)
         return snapshot
 
     def snapshot(self, run_id: str) -> RunSnapshot | None:

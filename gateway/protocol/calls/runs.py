@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Raw
 
 from gateway.protocol import scopes
 from gateway.protocol.calls.row import ABSENT, Count, Inert, Params, Result, Row
 
+RunState = Literal["queued", "starting", "running", "waiting", "done", "failed", "timed_out", "aborted", "interrupted"]
 _RESET = re.compile(r"\s*/(?:new|reset)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 
 
@@ -18,7 +19,7 @@ class RunsList(Params, frozen=True):
 
     session_key: str | None = None
     spawned_by: str | None = None
-    state: str | None = None
+    state: RunState | None = None
     limit: Count = 100
     offset: Count = 0
 

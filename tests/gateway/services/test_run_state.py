@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from gateway.protocol.calls.runs import RunState
 from gateway.services.run_state import ENDED, HELD, TABLE, Event, State, next_state
+
+
+def test_who_lists_runs_names_a_state_there_is():
+    assert set(get_args(RunState)) == set(State)
+
 
 # One row per state; one column per event, in the order of Event. "." means: nothing happens.
 COLUMNS = """STARTED LEASED BLOCKED UNBLOCKED SUCCEEDED FAILED EXPIRED ABORTED LOST GIVEN_UP DELIVERED RETRIED"""
