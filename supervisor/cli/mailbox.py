@@ -90,7 +90,7 @@ def message_text(told: Mapping[str, Any]) -> str:
     """One message in full."""
     fields = {
         "message": f"{told.get('id')} ({_state(told)})",
-        "run": f"{told.get('runId')}: {told.get('runState') or 'forgotten'} after {told.get('attempts', 0)} attempts",
+        "run": f"{told.get('runId')}: {told.get('runState') or 'forgotten'} after {_attempts(told)}",
         "session": told.get("sessionKey"),
         "from": told.get("sender"),
         "sent": ago(told.get("createdAt")),
@@ -104,6 +104,11 @@ def message_text(told: Mapping[str, Any]) -> str:
         lines += ["", f"to try it again: peergate mailbox retry {told.get('id')}"]
         lines += [f"to give it up:   peergate mailbox drop {told.get('id')}"]
     return "\n".join(lines)
+
+
+def _attempts(told: Mapping[str, Any]) -> str:
+    count = told.get("attempts", 0)
+    return f"{count} attempt" if count == 1 else f"{count} attempts"
 
 
 def _fate(action: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ def up(run: Invocation, wait: bool, settings: tuple[str, ...], port: int | None,
 
     When the system is ready, standard error says so with its pid and its doors: one line without a terminal, a few
     with one. --json prints one document instead: {ready, pid, runtimeDir, stateDir, operatorSocket, agentsSocket,
-    addresses}."""
+    addresses}; {ready: false, pid} when it ends before, and standard error says why."""
     named = {"gateway.port": port, "gateway.bind": bind}
     settings += tuple(f"{key}={value}" for key, value in named.items() if value is not None)
     argv = supervisor_argv(
@@ -90,6 +90,8 @@ def _announcer(run: Invocation) -> int:
     try:
         if os.read(reading, len(READY)) == READY:
             _announce(run, parent)
+        elif run.json:
+            print(json.dumps({"ready": False, "pid": parent}))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

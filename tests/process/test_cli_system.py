@@ -184,9 +184,10 @@ def test_up_says_ready_holds_its_state_and_stops_when_told(tmp_path: Path):
             assert told["ready"] is True
             assert told["pid"] == up.pid
             assert told["operatorSocket"] == str(system.operator)
-            second = system.cli("up", "--runtime-dir", str(tmp_path / "other"))
-            assert second.returncode not in (0, None)
+            second = system.cli("up", "--runtime-dir", str(tmp_path / "other"), "--json")
+            assert second.returncode == 1
             assert str(up.pid) in second.stderr
+            assert json.loads(second.stdout)["ready"] is False
             assert document(system.cli("stop", "--json")) == {"stopped": True, "pid": up.pid}
             assert up.wait(10) == 0
         assert system.cli("health").returncode == 69

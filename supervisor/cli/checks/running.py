@@ -9,7 +9,7 @@ from supervisor.cli.asking import open_client
 from supervisor.cli.checks.base import FAIL, OK, WARN, Check
 from supervisor.cli.errors import CliError, NotAllowed, NotRunning, Unanswered
 from supervisor.cli.invocation import Invocation
-from supervisor.cli.snapshot import read_status
+from supervisor.cli.snapshot import gateway_words, read_status
 from supervisor.cli.version import own_version
 
 SLOW_SECONDS = 0.1
@@ -27,7 +27,7 @@ def checks(run: Invocation) -> Iterator[Check]:
         yield Check(
             "running system",
             FAIL,
-            error.message,
+            f"{error.message}: {words}" if (words := gateway_words(run.doors)) else error.message,
             "peergate logs; peergate ps; the supervisor restarts a hung gateway by itself",
         )
         return
@@ -64,7 +64,9 @@ def _health(told: dict[str, object], run: Invocation) -> Iterator[Check]:
             "peergate stop && peergate up, or SIGUSR2 to the supervisor",
         )
     if not told.get("ok"):
-        yield Check("health", FAIL, "the gateway says it is not well", "peergate status")
+        database = told.get("database")
+        trouble = database.get("trouble") if isinstance(database, dict) else None
+        yield Check("health", FAIL, str(trouble or "the gateway says it is not well"), "peergate status")
     agents = told.get("agents")
     held = [str(each.get("id")) for each in agents if each.get("quarantined")] if isinstance(agents, list) else []
     for agent in held:

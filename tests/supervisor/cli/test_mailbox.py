@@ -48,6 +48,8 @@ def test_one_message_is_shown_whole_with_what_its_run_did(peergate: Shell):
     assert "charge card (unsafe): begun, nobody knows whether it happened" in told.out
     assert "peergate mailbox retry 17" in told.out
     assert document.document == whole
+    with FakeDoor(peergate.runtime, {"mailbox.list": answering({"messages": [{**PARKED, "attempts": 1}]})}):
+        assert "interrupted after 1 attempt\n" in peergate("mailbox", "show", "17").out
     assert door.calls("mailbox.list") == [{"id": "17"}, {"id": "r1"}]
 
 
