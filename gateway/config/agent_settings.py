@@ -24,7 +24,11 @@ SCOUT_ENTRY = "agentproc.builtin.scout:turn"
 
 Entry = Annotated[
     str,
-    Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", description="Async callable, module:function."),
+    Meta(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="Async callable, module:function.",
+        examples=["hello:turn"],
+    ),
 ]
 Children = Annotated[int, Meta(ge=1, le=1000)]
 Depth = Annotated[int, Meta(ge=1, le=5)]

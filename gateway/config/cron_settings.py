@@ -45,7 +45,7 @@ class CronSettings(Section, frozen=True):
     webhook_token: Annotated[str | None, Meta(description="Sent to webhooks as Authorization: Bearer.")] = None
     webhook_ssrf_policy: WebhookSsrfPolicy = WebhookSsrfPolicy()
     session_retention: Annotated[
-        bool | Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[mhdw]$")],
+        bool | Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[mhdw]$", examples=["90m", "24h", "7d"])],
         Meta(description="How long the session of a single run is kept, such as 24h or 7d; false: as any other."),
     ] = "24h"
     failure_alert: FailureAlerts = FailureAlerts()

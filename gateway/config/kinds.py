@@ -78,7 +78,8 @@ def describe(kind: inspect.Type) -> str:
             return _numbers(low, high)
         case inspect.StrType(min_length=shortest, pattern=pattern):
             if pattern:
-                return f"a string matching {pattern}"
+                examples = _examples(kind)
+                return f"a string such as {', '.join(examples)}" if examples else f"a string matching {pattern}"
             return "a string that is not empty" if shortest else "a string"
         case inspect.VarTupleType(item_type=item, min_length=least):
             return f"a list ({describe(item)}){' with something in it' if least else ''}"
@@ -88,6 +89,12 @@ def describe(kind: inspect.Type) -> str:
             return f"a table ({', '.join(field.encode_name for field in fields)})"
         case _:
             return "null"
+
+
+def _examples(kind: inspect.Type) -> list[str]:
+    """Those written beside a pattern, which alone tells a person little."""
+    beside = kind.extra_json_schema if isinstance(kind, inspect.Metadata) else None
+    return [str(example) for example in (beside or {}).get("examples", ())]
 
 
 def _numbers(low: int | None, high: int | None) -> str:

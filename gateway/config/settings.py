@@ -74,7 +74,8 @@ class Maintenance(Section, frozen=True):
         Literal["enforce", "warn"], Meta(description="enforce removes what is too old or too much; warn only says so.")
     ] = "enforce"
     prune_after: Annotated[
-        Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[hdw]$")] | Annotated[int, Meta(ge=1, le=36_500)],
+        Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[hdw]$", examples=["12h", "30d", "4w"])]
+        | Annotated[int, Meta(ge=1, le=36_500)],
         Meta(description="Age of idle sessions and ended runs: a number of days, or like 12h, 30d, 4w."),
     ] = "30d"
     max_entries: Annotated[Positive, Meta(description="Sessions kept; main sessions always are.")] = 5000
