@@ -61,11 +61,11 @@ class Agents:
     around: Around
     socket: str
     uids: Uids
+    quarantine: Quarantine
     new_birth: Callable[[], Awaitable[Birth]]
     tell: Callable[[Message], None]
     on_change: Callable[[], None]
     cgroups: Cgroups | None = None
-    quarantine: Quarantine = field(default_factory=Quarantine)
     stopping: bool = False
     workers: dict[str, Worker] = field(default_factory=dict)
     _starting: dict[str, trio.Event] = field(default_factory=dict)

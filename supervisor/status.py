@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from supervisor.logfile import Log
+from supervisor.wholefile import replace_file
 
 NAME = "status.json"
 DEBOUNCE_SECONDS = 0.1
@@ -22,19 +23,7 @@ DEBOUNCE_SECONDS = 0.1
 def write_status(runtime_dir: str, status: dict[str, Any]) -> None:
     """Replace the file. Raises OSError; the old file then stands."""
     path = os.path.join(runtime_dir, NAME)
-    temporary = f"{path}.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
-        os.fchmod(descriptor, 0o644)
-        left = memoryview(json.dumps(status, indent=1).encode() + b"\n")
-        while left:  # a disk that is nearly full takes a part, and says so at the next write only
-            left = left[os.write(descriptor, left) :]
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
-    finally:
-        os.close(descriptor)
+    replace_file(path, json.dumps(status, indent=1) + "\n", mode=0o644, durable=False)
 
 
 def remove_status(runtime_dir: str) -> None:

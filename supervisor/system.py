@@ -19,6 +19,7 @@ from supervisor.agents import Agents
 from supervisor.cgroups import Cgroups
 from supervisor.control import Control, Gift, make_take
 from supervisor.factory import Birth
+from supervisor.held import KeptQuarantine
 from supervisor.holders import Holders, possible_uids
 from supervisor.line import Line
 from supervisor.listeners import Listeners
@@ -91,6 +92,7 @@ class System:
             around=Around(table, log, filters),
             socket=os.path.join(ground.options.runtime_dir, "agents.sock"),
             uids=Uids(ground.options.state_dir),
+            quarantine=KeptQuarantine(ground.options.state_dir, log),
             new_birth=self._birth,
             tell=self.control.tell,
             on_change=self.status.changed,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from supervisor import kernel
 from supervisor.settings import UidRange
+from supervisor.wholefile import replace_file
 
 NAME = "uids.json"
 ROUNDS = 50
@@ -74,16 +75,7 @@ class Uids:
         return table
 
     def _write(self, table: dict[str, int]) -> None:
-        temporary = f"{self._path}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            left = memoryview(json.dumps(table, indent=1, sort_keys=True).encode() + b"\n")
-            while left:  # a disk that is nearly full takes a part, and says so at the next write only
-                left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, self._path)
+        replace_file(self._path, json.dumps(table, indent=1, sort_keys=True) + "\n", mode=0o600, durable=True)
 
 
 def _of_uid(uid: int, pids: Iterable[int]) -> list[int]:

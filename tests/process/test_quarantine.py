@@ -44,6 +44,22 @@ def test_messages_of_an_agent_that_dies_too_often_wait_for_its_release_also_over
     assert len((tmp_path / "workers").read_text().split()) == 7, "each of them began once more"
 
 
+def test_a_quarantine_outlives_the_system_and_so_does_a_release(tmp_path: Path):
+    (tmp_path / "well").touch()
+    with running(CONFIG) as system:
+        assert system.cli("agents", "quarantine", "main", "--reason", "it writes poems").returncode == 0
+        for _ in range(2):
+            assert system.stop() == 0
+            system.start()
+            refused = system.cli("send", "main", "one", "--no-wait")
+            assert refused.returncode != 0
+            assert "agent main is in quarantine (it writes poems)" in refused.stderr
+        assert system.cli("agents", "release", "main").returncode == 0
+        assert system.stop() == 0
+        system.start()
+        assert system.cli("send", "main", f"two {tmp_path}").stdout == "done two\n"
+
+
 def accept(system: System, word: str, folder: Path) -> None:
     """A message to the main session; its run is called like its first word."""
     given = {"message": f"{word} {folder}", "idempotencyKey": word, "agentId": "main"}
