@@ -75,9 +75,7 @@ class House:
         await self._prune_runs(now)
 
     async def _often(self, step: Callable[[sqlite3.Connection], int]) -> None:
-        for _ in range(STEPS):
-            if await self._engine.database.write(step) < STEP:
-                return
+        await _until_done(lambda: self._engine.database.write(step))
 
     async def _drop_events(self, before: float) -> None:
         if before < self._events_until[0]:  # the clock was put back: what ends now ends before what was looked at
@@ -123,9 +121,7 @@ class House:
                 sessions.delete(db, key)
             return Outcome(len(keys), [SessionChanged(key, "delete") for key in keys])
 
-        for _ in range(STEPS):
-            if await self._engine.commit(step) < STEP:
-                return
+        await _until_done(lambda: self._engine.commit(step))
 
     async def _prune_runs(self, now: float) -> None:
         rules, day = self._engine.settings.session.maintenance, now - ANSWERS_KEPT_MS
@@ -135,6 +131,12 @@ class House:
         last = self._engine.database.read(runs.newest_seq) - RUNS_KEPT
         if last > 0:
             await self._often(lambda db: runs.drop_ended(db, day, last, STEP))
+
+
+async def _until_done(step: Callable[[], Awaitable[int]]) -> None:
+    for _ in range(STEPS):
+        if await step() < STEP:
+            return
 
 
 def pruned(db: sqlite3.Connection, old: float, most: int, limit: int) -> list[str]:
