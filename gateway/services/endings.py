@@ -122,19 +122,19 @@ def abort(
     """End runs and everything that descends from them, also through children that have ended. The ids of what was
     ended. `above`: the run whose end is the reason; nobody is told of what ends with it. `below`: a session whose
     children are to end as well."""
-    by_run, by_session = _descent(db)
     targets: dict[str, RunRecord] = {}
     asked = {*roots}
-    stack = [*roots, *by_run.get(above, ()), *by_session.get(below, ())]
+    stack = [*roots, *runs.unfinished_below_run(db, above), *runs.unfinished_below_session(db, below)]
     while stack:
         run = runs.get(db, stack.pop())
         if run is None or run.ended_at is not None or run.id in targets:
             continue
         targets[run.id] = run
-        stack += by_run.get(run.id, ())
         if run.kind == "task":  # whatever goes on in a child's session belongs to that child
             stack += [other.id for other in runs.unfinished_of_session(db, run.session)]
-            stack += by_session.get(run.session, ())
+            stack += runs.unfinished_below_session(db, run.session)
+        else:
+            stack += runs.unfinished_below_run(db, run.id)
     sessions_hit = {run.session for run in targets.values()}
     changes: list[Change] = []
     # Queued ones first: else a message given to a turn that ends would come back as unread and be queued again.
@@ -253,17 +253,4 @@ def _go_on_talking(db: sqlite3.Connection, run: RunRecord, mail: MailRecord | No
 
 
 def _end_children(db: sqlite3.Connection, run: RunRecord, now: float) -> list[Change]:
-    has_any = runs.has_children(db, run.id)
-    return abort(db, (), f"its parent run {run.state}", now, above=run.id).changes if has_any else []
-
-
-def _descent(db: sqlite3.Connection) -> tuple[dict[str | None, list[str]], dict[str | None, list[str]]]:
-    """The unfinished runs of sub-agents, and those that tell of them, that descend from each run, and from each
-    session; nothing from None."""
-    by_run: dict[str | None, list[str]] = {}
-    by_session: dict[str | None, list[str]] = {}
-    for name, run, session in runs.lines_of_unfinished(db):
-        for above, among in ((run, by_run), (session, by_session)):
-            if above is not None:
-                among.setdefault(above, []).append(name)
-    return by_run, by_session
+    return abort(db, (), f"its parent run {run.state}", now, above=run.id).changes

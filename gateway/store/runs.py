@@ -109,22 +109,23 @@ def unfinished_of_session(db: sqlite3.Connection, session: str) -> list[RunRecor
     return _records(db.execute(f"{_SELECT} WHERE session = ? AND ended_at IS NULL ORDER BY seq", (session,)))
 
 
-def has_children(db: sqlite3.Connection, run_id: str) -> bool:
-    """Whether a run has started sub-agents; they may have ended."""
-    sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE parent_run = ? AND kind = 'task')"
-    return bool(db.execute(sql, (run_id,)).fetchone()[0])
+_BELOW = """WITH RECURSIVE below (session) AS (
+        {} UNION SELECT key FROM below JOIN sessions ON spawned_by = below.session)
+    SELECT id FROM below JOIN runs ON runs.session = below.session AND ended_at IS NULL
+    WHERE kind IN ('task', 'announce')"""
 
 
-def lines_of_unfinished(db: sqlite3.Connection) -> list[tuple[str, str | None, str | None]]:
-    """For each unfinished run of a sub-agent, or that tells of one, every (run, session) it descends from, also through
-    sub-agents that have ended: their sessions begin with the run that was started."""
-    sql = """WITH RECURSIVE line (id, run, session) AS (
-            SELECT id, parent_run, coalesce(parent_session, session) FROM runs
-            WHERE ended_at IS NULL AND kind IN ('task', 'announce')
-            UNION SELECT line.id, first.parent_run, first.parent_session FROM line JOIN runs AS first
-            ON first.seq = (SELECT min(seq) FROM runs WHERE session = line.session) WHERE first.kind = 'task')
-        SELECT id, run, session FROM line"""
-    return db.execute(sql).fetchall()
+def unfinished_below_run(db: sqlite3.Connection, run_id: str | None) -> list[str]:
+    """Ids of the unfinished runs of sub-agents, and those that tell of one, that descend from a run; also through
+    sub-agents that have ended, for a session stays as long as anything below it is at work."""
+    sql = _BELOW.format("SELECT session FROM runs WHERE parent_run = ? AND kind = 'task'")
+    return [name for (name,) in db.execute(sql, (run_id,))]
+
+
+def unfinished_below_session(db: sqlite3.Connection, session: str | None) -> list[str]:
+    """The same for those that descend from a session."""
+    sql = _BELOW.format("SELECT key FROM sessions WHERE spawned_by = ?")
+    return [name for (name,) in db.execute(sql, (session,))]
 
 
 def quietly_aborted_of_run(db: sqlite3.Connection, run_id: str) -> list[RunRecord]:
