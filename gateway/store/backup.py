@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.store.examine import check, open_to_look
+from gateway.store.examine import check, interrupted, open_to_look
 from gateway.store.faults import room
 
 STEP_PAGES = 2048
@@ -57,6 +57,8 @@ def copy(
     began = time.monotonic()
     if target.exists() and source.exists() and target.samefile(source):
         raise NoPlace(f"{target} is the database itself; name another file")
+    if why := interrupted(source):
+        raise BackupFailed(f"{target} was not made: {why}")
     try:
         with fresh_file(target, force=force) as part:
             with contextlib.nullcontext(opened) if opened else _as_of_now(source) as origin:

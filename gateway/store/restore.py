@@ -29,7 +29,7 @@ class Restored(msgspec.Struct, frozen=True):
 
 def restore(source: Path, path: Path, stamp: str) -> Restored:
     """Check `source`, copy it beside the database `path`, and put it in its place; the old one is kept with its log as
-    `….before-restore-<stamp>`.
+    `….before-restore-<stamp>`, or by the name an interrupted restore has given it.
 
     Raises RestoreFailed, BackupFailed, Damaged, SchemaTooNew and sqlite3.Error about `source`. From the first rename
     to the last a file `….restoring` exists, and no gateway starts: run it again."""
@@ -39,24 +39,28 @@ def restore(source: Path, path: Path, stamp: str) -> Restored:
         raise RestoreFailed(f"{source} is the database itself")
     if look(source, len(migrations())).schema == 0:
         raise RestoreFailed(f"{source} is empty: there is nothing to restore")
+    fresh = path.with_name(f"{path.name}.before-restore-{stamp}")
+    if fresh.exists() or log_of(fresh).exists():
+        raise RestoreFailed(f"{fresh} exists already; try again in a second")
     ready = restoring(path)
     made = copy(source, ready, force=True)
     _own(ready, path.parent)
-    kept = _keep(path, stamp)
+    kept = _keep(path, fresh)
     log_of(path).with_name(f"{path.name}-shm").unlink(missing_ok=True)
     ready.replace(path)
     sync(path.parent)
     return Restored(str(path), made.schema, made.bytes, kept)
 
 
-def _keep(path: Path, stamp: str) -> str | None:
-    """Move the old database and its log aside, as a pair."""
-    kept = path.with_name(f"{path.name}.before-restore-{stamp}")
-    if kept.exists():
-        raise RestoreFailed(f"{kept} exists already; try again in a second")
+def _keep(path: Path, fresh: Path) -> str | None:
+    """Give the old database a second name and move its log there. It has both until the new one takes its place, so a
+    restore that is run again finds under which name the one before was keeping it, and does not part it from its
+    log."""
     there = path.exists()
-    if there:
-        path.replace(kept)
+    names = path.parent.glob(f"{path.name}.before-restore-*") if there else ()
+    kept = next((name for name in names if name.samefile(path)), fresh)
+    if there and kept == fresh:
+        os.link(path, kept)
     if log_of(path).exists():
         log_of(path).replace(log_of(kept))
     sync(path.parent)

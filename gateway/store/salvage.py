@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.store.backup import BackupFailed, fresh_file, not_made
-from gateway.store.examine import check, open_to_look
+from gateway.store.examine import check, interrupted, open_to_look
 from gateway.store.faults import is_damage
 from gateway.store.migrate import migrate
 
@@ -37,6 +37,8 @@ class Salvaged(msgspec.Struct, frozen=True):
 def salvage(source: Path, target: Path, *, force: bool = False) -> Salvaged:
     """Save every row of `source` that can be read into a new database `target`; runs whose message is lost end there
     as interrupted. Raises BackupFailed, also when not even the list of tables can be read."""
+    if why := interrupted(source):
+        raise BackupFailed(f"{target} was not made: {why}")
     try:
         with fresh_file(target, force=force) as part, contextlib.closing(open_to_look(source)) as old:
             with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as new:
