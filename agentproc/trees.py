@@ -42,7 +42,8 @@ def children(of: int | str = "self") -> list[int]:
     try:
         return _children(of)
     finally:
-        set_aside()
+        with suppress(OSError):  # a thread of the agent's was quicker
+            set_aside()
 
 
 def _children(of: int | str) -> list[int]:

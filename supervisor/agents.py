@@ -187,7 +187,7 @@ class Agents:
         uid = self._uid_for(request.agent)
         try:
             birth = await self.new_birth()
-        except (BirthFailed, OSError) as error:  # OSError: out of descriptors, for one
+        except BirthFailed as error:
             raise CannotSpawn(str(error)) from error
         # From here to `add` there is no await: a process nobody knows would be swept.
         spawn = secrets.token_hex(8)
@@ -309,5 +309,7 @@ class Agents:
     def _judge(self, worker: Worker) -> str | None:
         try:
             return worker.judge()
-        except OSError:  # /proc cannot be read without a descriptor: at the next look
-            return None
+        except OSError as error:
+            if not kernel.is_shortage(error):
+                raise
+            return None  # at the next look

@@ -78,6 +78,18 @@ def close_all(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
+def _copies(descriptors: Sequence[int]) -> list[int]:
+    """All or none. Raises OSError."""
+    copies: list[int] = []
+    try:
+        for one in descriptors:
+            copies.append(os.dup(one))
+    except OSError:
+        close_all(copies)
+        raise
+    return copies
+
+
 class Channel:
     """The Trio end. One task at a time may receive; anybody may send without waiting.
 
@@ -98,7 +110,8 @@ class Channel:
 
     def send_nowait(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send or queue. The caller may close its descriptors at once. A peer that is gone, or a closed channel, is no
-        error here: `receive` tells. Raises ChannelFull, and BadMessage for a message that fits no datagram."""
+        error here: `receive` tells. Raises ChannelFull, BadMessage for a message that fits no datagram, OSError when
+        there is no descriptor for a copy of one that has to wait."""
         if self.closed:
             return
         if not self._outbox and self._sent(message, descriptors):
@@ -106,7 +119,7 @@ class Channel:
         if len(self._outbox) >= MAX_QUEUED:
             raise ChannelFull(f"{MAX_QUEUED} messages unread")
         encode(message)  # refuse now what could never be sent
-        self._outbox.append((message, [os.dup(one) for one in descriptors]))
+        self._outbox.append((message, _copies(descriptors)))
         if self._idle is not None:
             self._idle.cancel()  # the receiving task must now watch for room as well
 

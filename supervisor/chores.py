@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import trio
 
-from supervisor import trees
+from supervisor import kernel, trees
 from supervisor.listeners import Listeners
 from supervisor.logfile import Log
 from supervisor.notify import Notifier
@@ -18,7 +18,7 @@ from supervisor.spawn import SpawnTable
 
 DOOR_SECONDS = 4.0
 AGAIN_SECONDS = 0.5
-"""Before /proc is looked at again that could not be read: we are out of descriptors."""
+"""Before /proc is looked at again, which could not be read for want of a descriptor."""
 FRESH_SECONDS = 10.0
 
 
@@ -29,7 +29,9 @@ async def reap_orphans(asked: Asked, table: SpawnTable, own_filters: int) -> Non
         asked.child = trio.Event()
         try:
             await trees.sweep(table.known_pids, own_filters)
-        except OSError:
+        except OSError as error:
+            if not kernel.is_shortage(error):
+                raise
             asked.child.set()
             await trio.sleep(AGAIN_SECONDS)
 

@@ -18,7 +18,7 @@ import trio
 
 from supervisor import channel as channels
 from supervisor import kernel
-from supervisor.channel import Channel
+from supervisor.channel import Channel, ChannelFull
 from supervisor.crashpoints import descriptor
 from supervisor.descriptors import give_limit
 from supervisor.messages import BadMessage, FactoryReady, Fork, Forked, ForkFailed
@@ -111,7 +111,8 @@ def exec_python(module: str, arguments: list[str], environment: Mapping[str, str
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
         )
         give_limit(pid)
-        return Birth(pid, os.pidfd_open(pid), Channel(ours), readable, kernel.start_of(pid))
+        start = kernel.start_of(pid)
+        return Birth(pid, os.pidfd_open(pid), Channel(ours), readable, start)
     except OSError:
         ours.close()
         os.close(readable)
@@ -174,17 +175,17 @@ class Factory:
     async def spawn(self, kind: Literal["worker", "gateway"]) -> Birth:
         """A new process of this kind. Many may be asked for at once. Raises BirthFailed; cancelled, the process ends by
         itself."""
-        if self.method == "exec":
-            await trio.lowlevel.checkpoint()
-            try:
+        try:
+            if self.method == "exec":
+                await trio.lowlevel.checkpoint()
                 return exec_child(kind, self._targets[kind], self._environment)
-            except OSError as error:
-                raise BirthFailed(str(error)) from error
-        with trio.move_on_after(PATIENCE):
-            await self._attached.wait()
-        if self._zygote is None:
-            raise FactoryGone(f"no zygote within {PATIENCE:g} seconds")
-        return await self._fork(self._zygote, kind)
+            with trio.move_on_after(PATIENCE):
+                await self._attached.wait()
+            if self._zygote is None:
+                raise FactoryGone(f"no zygote within {PATIENCE:g} seconds")
+            return await self._fork(self._zygote, kind)
+        except (OSError, ChannelFull) as error:  # out of descriptors; or as many wait for the zygote as may
+            raise BirthFailed(str(error)) from error
 
     async def _fork(self, zygote: Channel, kind: str) -> Birth:
         ours, theirs, (readable, writable, waiting, acknowledge) = _ends(pipes=2)

@@ -164,7 +164,7 @@ class Keeper:
         """One process from birth to reaping."""
         try:
             birth = await self._trade.spawn()
-        except (BirthFailed, OSError) as error:  # OSError: out of descriptors, for one
+        except BirthFailed as error:
             self._log.error(f"the {self.name} could not be started: {error}", unit=self.name)
             self.feed(Event.EXITED)
             return

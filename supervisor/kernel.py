@@ -57,6 +57,11 @@ def _prctl(option: int, *arguments: int | ctypes.c_void_p) -> int:
     return _checked(_libc().prctl(ctypes.c_int(option), *padded))
 
 
+def is_shortage(error: OSError) -> bool:
+    """Whether we, or everybody, have run out of descriptors or memory: what failed may be done a moment later."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 # --- the calling process ----------------------------------------------------------------------------------------------
 
 

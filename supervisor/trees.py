@@ -187,7 +187,7 @@ def _kill_number(pid: int, number: int) -> bool:
     when gone."""
     try:
         pidfd = os.pidfd_open(pid)
-    except (ProcessLookupError, OSError):
+    except OSError:
         return False
     try:
         return send(pidfd, number)

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from supervisor import trees
+from supervisor import kernel, trees
 from supervisor.cgroups import Cgroup
 from supervisor.channel import ChannelFull
 from supervisor.chores import AGAIN_SECONDS
@@ -143,7 +143,9 @@ class Worker:
                 if self.cgroup is not None:
                     await trees.kill_tree(self.entry.pid, self.entry.pidfd, self.cgroup)
                 return (await trees.sweep(self.around.table.known_pids, self.around.own_filters)).left
-            except OSError:
+            except OSError as error:
+                if not kernel.is_shortage(error):
+                    raise
                 await trio.sleep(AGAIN_SECONDS)
 
     def _complain(self, left: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 
 import pytest
@@ -135,6 +136,21 @@ async def test_what_the_kernel_does_not_take_waits_and_keeps_its_order_and_descr
     assert got == list(range(600))
     assert len(carried) == 1
     os.close(carried[0])
+
+
+async def test_what_there_are_no_descriptors_to_keep_is_refused_and_leaves_none_open(ends, null):
+    channel, _ = ends
+    while not channel._outbox:
+        channel.send_nowait(Beat())
+    limits, free = resource.getrlimit(resource.RLIMIT_NOFILE), os.dup(null)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))  # one of the two
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            channel.send_nowait(Beat(), [null, null])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not is_open(free)
 
 
 async def test_a_queue_that_starts_while_somebody_already_receives_drains_too(ends):

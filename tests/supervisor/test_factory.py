@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from supervisor.channel import Channel, close_all, pair, receive_blocking, send_blocking
+from supervisor import kernel
+from supervisor.channel import Channel, ChannelFull, close_all, pair, receive_blocking, send_blocking
 from supervisor.factory import MOST_PATIENCE, PATIENCE, BirthFailed, Factory, FactoryGone
 from supervisor.messages import BadMessage, FactoryReady, Fork, Forked, ForkFailed
 
@@ -219,12 +221,38 @@ async def test_a_birth_there_are_no_descriptors_for_leaves_none_open(factory, zy
     close_all([*held, highest])
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))
     try:
-        with pytest.raises(OSError, match="Too many open files"):
+        with pytest.raises(BirthFailed, match="Too many open files"):
             await factory.spawn("worker")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert open_descriptors() == before
     assert factory._pending == {}
+
+
+async def test_a_fresh_interpreter_that_cannot_be_looked_at_leaves_no_descriptor_open(monkeypatch):
+    factory = Factory("exec", worker="tests:worker", gateway="tests:gateway", environment={})
+
+    def full(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(kernel, "start_of", full)
+    before = open_descriptors()
+    with pytest.raises(BirthFailed, match="Too many open files"):
+        await factory.spawn("worker")
+    assert open_descriptors() == before
+
+
+async def test_a_birth_for_which_too_many_wait_already_has_failed(factory, zygote, nursery):
+    zygote.ready()
+    await nursery.start(factory.serve_zygote, zygote.channel)
+
+    def fill() -> None:
+        while True:
+            zygote.channel.send_nowait(FactoryReady(1))
+
+    with pytest.raises(ChannelFull):
+        fill()
+    assert "unread" in str(await failure_of(factory))
 
 
 async def test_a_birth_whose_descriptor_did_not_arrive_has_failed(factory, zygote, nursery, autojump_clock):
