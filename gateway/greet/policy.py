@@ -15,6 +15,7 @@ from gateway.auth.proxies import Network, ProxyRule, networks_from
 from gateway.auth.ratelimit import Rule
 from gateway.auth.secrets import Secrets
 from gateway.config.gateway_settings import Gateway, TrustedProxy
+from gateway.store.backup import sync
 
 TOKEN_FILE = "gateway-token"
 MAX_TOKEN_BYTES = 4096
@@ -99,6 +100,7 @@ def _write(path: Path) -> str:
             file.flush()
             os.fsync(file.fileno())
         os.link(beside, path)
+        sync(path.parent)
     finally:
         beside.unlink()
     return token

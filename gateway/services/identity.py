@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from gateway.protocol.errors import unavailable
+from gateway.store.backup import sync
 
 FILE = "identity.json"
 
@@ -70,6 +71,7 @@ def _make(path: Path) -> _Key:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
+    sync(path.parent)
     return key
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from supervisor.settings import UidRange
 from supervisor.uids import NoUid, Uids
+from tests.support.syncs import watch_syncs
 
 RANGE = UidRange(first=61_100, count=2, gid=61_100)
 
@@ -61,6 +62,13 @@ def test_what_runs_under_a_uid_is_killed_before_its_first_use_and_only_then(tmp_
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_uid_is_given_when_the_table_and_its_name_are_on_the_disk(tmp_path: Path, monkeypatch):
+    syncs = watch_syncs(monkeypatch, tmp_path)
+    Uids(str(tmp_path)).uid_of("main", RANGE)
+    assert [one.of for one in syncs] == [str(tmp_path / f"uids.json.{os.getpid()}"), str(tmp_path)]
+    assert syncs[-1].names == {"uids.json"}
 
 
 def test_a_table_the_disk_takes_a_part_of_only_replaces_nothing(tmp_path: Path):

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gateway.auth.ratelimit import Rule
 from gateway.greet.policy import TOKEN_FILE, OuterPolicy, generated_token, lasts, needs_token, outer_policy
 from tests.support.engine import settings_from
+from tests.support.syncs import watch_syncs
 
 
 def policy(tree: dict[str, Any], token: str | None = None) -> OuterPolicy:
@@ -105,6 +106,15 @@ def test_a_token_is_made_once_for_its_owner_alone(tmp_path):
     assert generated_token(tmp_path) == token
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [one.name for one in tmp_path.iterdir()] == [TOKEN_FILE]
+
+
+def test_a_token_is_given_when_it_and_its_name_are_on_the_disk(tmp_path, monkeypatch):
+    syncs = watch_syncs(monkeypatch, tmp_path)
+    generated_token(tmp_path)
+    assert [one.of for one in syncs][1:] == [str(tmp_path)]
+    assert TOKEN_FILE in syncs[-1].names
+    generated_token(tmp_path)
+    assert len(syncs) == 2
 
 
 def test_a_token_that_cannot_be_one_is_said_to_be_none(tmp_path):

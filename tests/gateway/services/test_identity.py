@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.protocol.errors import Refusal
 from gateway.services.identity import FILE, Identity
+from tests.support.syncs import watch_syncs
 
 
 def unbase64(text: str) -> bytes:
@@ -27,6 +28,13 @@ async def test_the_key_is_made_when_somebody_asks_and_is_the_same_ever_after(tmp
     public = Ed25519PrivateKey.from_private_bytes(unbase64(kept["privateKey"])).public_key().public_bytes_raw()
     assert told == {"deviceId": hashlib.sha256(public).hexdigest(), "publicKey": kept["publicKey"]}
     assert unbase64(told["publicKey"]) == public
+
+
+async def test_the_key_is_told_when_it_and_its_name_are_on_the_disk(tmp_path, monkeypatch):
+    syncs = watch_syncs(monkeypatch, tmp_path)
+    await Identity(tmp_path).public()
+    assert [one.of for one in syncs] == [str(tmp_path / "identity.new"), str(tmp_path)]
+    assert syncs[-1].names == {FILE}
 
 
 async def test_a_draft_of_a_gateway_that_was_killed_is_no_hindrance(tmp_path):
