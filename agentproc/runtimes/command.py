@@ -106,9 +106,16 @@ async def feed(program: Program, data: bytes) -> None:
         await trio.aclose_forcefully(program.stdin)
 
 
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most realtime signals have none
+        return f"signal {number}"
+
+
 def ended_badly(name: str, code: int, last_words: str) -> str:
     """How a program ended, in words that show the last of its own."""
-    how = f"exited with code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+    how = f"exited with code {code}" if code > 0 else f"was ended by {_name_of(-code)}"
     if code == -signal.SIGXCPU:
         how += " (limits.cpuSeconds)"
     words = cut(last_words[-TAIL_CHARS:])

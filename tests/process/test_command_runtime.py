@@ -97,6 +97,7 @@ async def test_it_leads_a_session_of_its_own():
         (sh("echo only this; exit 1"), "/bin/sh exited with code 1; its last lines:\nonly this"),
         (sh("exit 9"), "/bin/sh exited with code 9; it wrote nothing"),
         (sh("kill -KILL $$"), "/bin/sh was ended by SIGKILL; it wrote nothing"),
+        (sh("kill -40 $$"), "/bin/sh was ended by signal 40; it wrote nothing"),
         ({"type": "command", "argv": ["/no/such/program"]}, "/no/such/program could not be started: "),
         (sh("true", cwd="/no/such/folder"), "/bin/sh could not be started in /no/such/folder: "),
     ],
