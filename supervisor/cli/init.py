@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 
 import click
 
@@ -46,3 +47,6 @@ def _write(target: str) -> None:
         raise NotAllowed(f"uid {os.geteuid()} may not write {target}: {error.strerror}") from None
     except OSError as error:
         raise CliError(f"cannot write {target}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):  # it has its name, or could not even be made
+            os.unlink(temporary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 
 import pytest
 
@@ -24,6 +25,18 @@ def test_init_writes_once_and_what_it_wrote_is_valid(peergate: Shell):
     assert peergate("init", "--force").code == 0
     valid = peergate("config", "validate", "--json").document
     assert valid == {"ok": True, "source": str(file), "warnings": [], "problems": []}
+
+
+def test_init_that_finds_no_room_leaves_nothing_behind(peergate: Shell):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as a disk that has room for so many bytes
+    try:
+        told = peergate("init", str(peergate.home / "new" / "peergate.toml"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert told.code == 1
+    assert "File too large" in told.err
+    assert list((peergate.home / "new").iterdir()) == []
 
 
 def test_init_writes_only_what_it_can_read_back(peergate: Shell):
