@@ -42,6 +42,7 @@ def remember(db: sqlite3.Connection, scope: str, key: str, params_hash: str, res
 def forget(db: sqlite3.Connection, before: float, limit: int) -> int:
     """Drop up to `limit` results older than `before`, but none that a run which has not ended, or is parked, may ask
     for again: the keys of a session's own calls begin with the run."""
+    # The states of the index mailbox_open, in its words: without them SQLite reads all the mail there ever was.
     sql = """DELETE FROM idempotency WHERE (scope, key) IN (
         WITH parked AS MATERIALIZED (
             SELECT session, run FROM mailbox WHERE state IN ('new', 'taken', 'dead') AND state = 'dead')
