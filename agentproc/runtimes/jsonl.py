@@ -33,6 +33,11 @@ from agentproc.runtimes.steering import SteerChannel
 MAX_CALLS = 16
 """Requests of one program that may wait for the gateway at once; the next line is read when one is answered."""
 
+MAX_UNREAD_BYTES = 16 * 1024 * 1024
+"""Of answers that wait for the program to read; one that asks on then is failed."""
+ANSWER_BYTES = 1024
+"""What keeping an answer takes beside its text."""
+
 Answer = dict[str, Any]
 
 
@@ -47,6 +52,7 @@ class Conversation:
         self._reply: str | None = None
         self._calls = trio.Semaphore(MAX_CALLS)
         self._writing = trio.Lock()
+        self._unread = 0
         self._begun: dict[str | int, Begun | None] = {}
         self._channel = SteerChannel(ctx, self._write)
 
@@ -91,6 +97,8 @@ class Conversation:
     async def _take(self, nursery: trio.Nursery, text: bytes) -> None:
         if not text.strip():
             return
+        if self._unread > MAX_UNREAD_BYTES:
+            raise TurnFailed(f"the program asks on while {MAX_UNREAD_BYTES // 1024**2} MiB of answers wait to be read")
         try:
             line = lines.parse(text)
         except ValueError as wrong:
@@ -171,11 +179,15 @@ class Conversation:
             await self._write(_refusal(line.id, refused.code, str(refused)))
 
     async def _write(self, value: object) -> None:
-        async with self._writing:
-            try:
-                await self._program.stdin.send_all(json.dumps(value).encode() + b"\n")
-            except trio.BrokenResourceError:
-                return  # it does not want to know
+        data = json.dumps(value).encode() + b"\n"
+        self._unread += len(data) + ANSWER_BYTES
+        try:
+            async with self._writing:
+                await self._program.stdin.send_all(data)
+        except trio.BrokenResourceError:
+            return  # it does not want to know
+        finally:
+            self._unread -= len(data) + ANSWER_BYTES
 
 
 def _refusal(id: object, code: str, message: str) -> Answer:

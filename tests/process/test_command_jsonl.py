@@ -195,3 +195,32 @@ async def test_the_channel_is_closed_however_the_program_ends(end: str):
     except TurnFailed:
         assert end
     assert turn.steering == [True, False]
+
+
+async def test_a_program_that_asks_and_never_reads_is_failed_before_its_answers_fill_the_memory():
+    turn = Talkative()
+    with pytest.raises(TurnFailed, match="16 MiB of answers wait to be read"):
+        await run("while True: tell(invoke={'tool': 'session_status'})", turn)
+    assert turn.answered > 200  # of 64 KiB each
+
+
+async def test_a_program_may_ask_for_much_before_it_reads():
+    script = """
+for number in range(200): tell(invoke={"tool": "session_status", "id": number})
+tell(reply=str(sorted(hear()["id"] for _ in range(200)) == list(range(200))))
+"""
+    assert await run(script, Talkative()) == "True"
+
+
+class Talkative(FakeTurn):
+    """A turn whose tools say a lot."""
+
+    def __init__(self) -> None:
+        super().__init__("hello")
+        self.answered = 0
+
+    async def invoke(self, tool: str, args: dict[str, Any]) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        self.answered += 1
+        assert self.answered < 500, "nobody reads them"
+        return {"text": "x" * 65536}
