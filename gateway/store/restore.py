@@ -60,7 +60,10 @@ def _keep(path: Path, fresh: Path) -> str | None:
     names = path.parent.glob(f"{path.name}.before-restore-*") if there else ()
     kept = next((name for name in names if name.samefile(path)), fresh)
     if there and kept == fresh:
-        os.link(path, kept)
+        try:
+            os.link(path, kept)
+        except OSError:  # where files have one name only, it is that one
+            path.replace(kept)
     if log_of(path).exists():
         log_of(path).replace(log_of(kept))
     sync(path.parent)

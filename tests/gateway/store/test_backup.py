@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
@@ -167,6 +168,20 @@ def test_a_restore_keeps_the_log_of_a_database_that_was_not_closed(tmp_path: Pat
     assert rows(tmp_path / "peergate.db") == 10
     assert done.kept is not None
     assert rows(Path(done.kept)) == 11
+
+
+def test_a_restore_needs_no_links(tmp_path: Path, monkeypatch):
+    path = database_of(tmp_path / "peergate.db", 10)
+    copy(path, tmp_path / "backup.db")
+    database_of(path, 5)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # link(2) on FAT
+
+    monkeypatch.setattr(os, "link", refuse)
+    done = restore(tmp_path / "backup.db", path, "T")
+    assert done.kept == f"{path}.before-restore-T"
+    assert (rows(path), rows(Path(done.kept))) == (10, 15)
 
 
 def test_what_cannot_be_used_is_not_restored(tmp_path: Path):
