@@ -35,6 +35,8 @@ def upgrade(system: Tiny, worker: int) -> None:
 
 def death_of_a_worker(system: Tiny, worker: int) -> None:
     os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not alive(worker))
+    orphan(system, worker)  # by then it has looked for what the worker left
 
 
 def death_of_the_gateway(system: Tiny, worker: int) -> None:
