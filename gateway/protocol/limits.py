@@ -55,6 +55,8 @@ while, and the outer door ends one for each that comes."""
 REFUSAL_SECONDS = 1.0
 """How long a peer that will be refused may take to say hello and so learn why."""
 
+MAX_DEPTH = 256
+"""Lists and objects inside each other, in what a worker hands over as JSON."""
 MAX_ACTION_RESULT_BYTES = 64 * 1024
 """Of an action's result as JSON; it is kept to be given again."""
 

@@ -6,12 +6,12 @@ That an open unsafe action ends the run is `endings.lose`."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 
 from gateway.protocol.calls.worker import WorkerEffect
 from gateway.protocol.errors import invalid
 from gateway.protocol.limits import MAX_ACTION_RESULT_BYTES
+from gateway.services import plain
 from gateway.services.run_state import HELD
 from gateway.store import runs, tool_calls
 from gateway.store.runs import RunRecord
@@ -32,7 +32,7 @@ def note(db: sqlite3.Connection, report: WorkerEffect, spawn: str, now: float) -
         return None
     if report.state == tool_calls.INTENT:
         return _begin(db, run, report, now) if run.state in HELD else None
-    packed = json.dumps(report.result, separators=(",", ":"))
+    packed = plain.packed(report.result, f"the result of {report.name[:MAX_NAME_CHARS]}")
     if len(packed) > MAX_ACTION_RESULT_BYTES:
         raise invalid(
             f"the result of {report.name} is {len(packed)} bytes as JSON, at most {MAX_ACTION_RESULT_BYTES} are kept"

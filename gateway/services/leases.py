@@ -5,7 +5,6 @@ waits."""
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
@@ -15,7 +14,7 @@ from gateway.protocol.calls.worker import Assignment, WorkerEffect, WorkerEmit, 
 from gateway.protocol.errors import Refusal, invalid, unavailable
 from gateway.protocol.frames import Response, encode
 from gateway.protocol.limits import MAX_WORKER_BUFFERED_BYTES
-from gateway.services import effects, endings, turns
+from gateway.services import effects, endings, plain, turns
 from gateway.services.changes import Outcome
 from gateway.services.endings import Ending
 from gateway.services.engine import Engine
@@ -132,10 +131,7 @@ class Leases:
         """Write events; the answer says up to which number they are on disk."""
         engine, now = self._engine, self._engine.clock()
         self._hear(seat, report.run_id)
-        events = [
-            RunEvent(report.seq + index, str(one.get("stream", "log")), one.get("data"))
-            for index, one in enumerate(report.events)
-        ]
+        events = [_event_of(report.seq + index, index, one) for index, one in enumerate(report.events)]
 
         def follow(new: list[RunEvent] | None) -> None:
             run = engine.board.get(report.run_id)
@@ -197,7 +193,7 @@ class Leases:
 
     async def keep_state(self, seat: Seat, run_id: str, state: dict[str, Any]) -> dict[str, Any]:
         """Replace the session's durable state."""
-        packed = json.dumps(state, separators=(",", ":"))
+        packed = plain.packed(state, "the state")
         if len(packed.encode()) > MAX_STATE_BYTES:
             raise invalid(f"the state is {len(packed.encode())} bytes as JSON, at most {MAX_STATE_BYTES} are kept")
         now = self._engine.clock()
@@ -228,6 +224,14 @@ class Leases:
         record = self._database.read(lambda db: runs.get(db, run_id))
         how = f"it is {record.state}" if record else "there is no such run"
         return invalid(f"the run {run_id[:128]} is not this worker's (any more): {how}", code="NOT_YOURS", runId=run_id)
+
+
+def _event_of(seq: int, index: int, told: dict[str, Any]) -> RunEvent:
+    """Number `index` of the events of a report. Raises Refusal for what cannot be told to everybody."""
+    stream = told.get("stream", "log")
+    if not isinstance(stream, str):
+        raise invalid(f"events[{index}].stream is no text")
+    return RunEvent(seq, stream, plain.plain(told.get("data"), f"events[{index}].data"))
 
 
 def _told(found: CallRecord) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class Assignment(Result, frozen=True):
 
 
 class WorkerEmit(Params, frozen=True):
-    """What happened in a run since `seq`; each event has `stream` and `data`. The answer acknowledges what is
-    durable."""
+    """What happened in a run since `seq`; each event has `stream` and `data`: JSON, nested at most 256 deep. The answer
+    acknowledges what is durable."""
 
     run_id: str
     attempt: Count
@@ -70,15 +70,16 @@ class WorkerSteering(Params, frozen=True):
 
 
 class WorkerState(Params, frozen=True):
-    """The session's durable state, replaced as a whole; at most 256 KiB encoded."""
+    """The session's durable state, replaced as a whole; as JSON at most 256 KiB, and nested at most 256 deep."""
 
     run_id: str
     state: dict[str, Any]
 
 
 class WorkerEffect(Params, frozen=True):
-    """An action outside begins (`state` intent) or has ended (done, with its result; failed, with the error's text).
-    `effect` says what another attempt may do with one it finds begun: unsafe (never repeat it), idempotent, pure."""
+    """An action outside begins (`state` intent) or has ended (done, with its result as JSON; failed, with the error's
+    text). `effect` says what another attempt may do with one it finds begun: unsafe (never repeat it), idempotent,
+    pure."""
 
     run_id: str
     attempt: Count

@@ -162,12 +162,17 @@ def _names_of(params: type[Params]) -> list[tuple[str, str]]:
 
 
 def written(args: Params) -> dict[str, Any]:
-    """What the caller wrote, by its name on the wire: whatever is not the default."""
+    """What the caller wrote, by its name on the wire: whatever is not the default. Without inert parameters: they are
+    raw, in the caller's codec, and those who are told may use another."""
     defaults = type(args).__struct_defaults__
     names = _names_of(type(args))
     usual = dict(zip((name for name, _ in names[-len(defaults) :]), defaults, strict=True)) if defaults else {}
     values = ((name, shown, getattr(args, name)) for name, shown in names)
-    return {shown: value for name, shown, value in values if name not in usual or value != usual[name]}
+    return {
+        shown: value
+        for name, shown, value in values
+        if not isinstance(value, msgspec.Raw) and (name not in usual or value != usual[name])
+    }
 
 
 def ignored(args: Params, *names: str) -> dict[str, Any]:
