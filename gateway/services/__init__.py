@@ -4,6 +4,7 @@ Owns the bundle `Services`; `open_services` is the only way to get one."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from gateway.services.workers import Workers
 from gateway.store.database import Database, open_database
 from gateway.store.faults import Unwilling
 from supervisor.crashpoints import wall_clock
+
+log = logging.getLogger("gateway.services")
 
 DATABASE = "peergate.db"
 HEALTH_SECONDS = 60.0
@@ -144,7 +147,10 @@ async def _tell_health(hub: Publisher, health: HealthBook) -> None:
     while True:
         await trio.sleep(HEALTH_SECONDS)
         if hub.listeners:
-            hub.publish("health", health.picture())
+            try:
+                hub.publish("health", health.picture())
+            except Refusal as refusal:
+                log.warning("the health is not told: %s", refusal)
 
 
 async def _fail_when_broken(database: Database) -> None:

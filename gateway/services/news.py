@@ -3,9 +3,11 @@ change is told; decides nothing."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
+from gateway.protocol.errors import Refusal
 from gateway.services.board import Active
 from gateway.services.chat import Chat
 from gateway.services.ports import Publisher
@@ -14,11 +16,15 @@ from gateway.services.timers import Timers
 from gateway.store.runs import RunRecord
 from gateway.store.sessions import Message, SessionRecord
 
+log = logging.getLogger("gateway.news")
+
 CHANGES_SECONDS = 0.1
 """A session's changes are collected for so long and told as one."""
+AGAIN_SECONDS = 1.0
+"""Sessions that cannot be read are looked at again after this."""
 
 Look = Callable[[list[str]], dict[str, dict[str, Any]]]
-"""The rows of these sessions as clients see them; of one that is gone there is none."""
+"""The rows of these sessions as clients see them; of one that is gone there is none. Raises Refusal."""
 
 
 def session_row(record: SessionRecord, *, active: bool) -> dict[str, Any]:
@@ -162,8 +168,12 @@ class News:
             self._changed[key] = reason
 
     def _tell_changed(self) -> None:
+        try:
+            rows, now = self._look([*self._changed]), round(self._clock())
+        except Refusal as refusal:
+            log.warning("changes of sessions are told later: %s", refusal)
+            return self._timers.set("sessions.changed", AGAIN_SECONDS, self._tell_changed)
         changed, self._changed = self._changed, {}
-        rows, now = self._look([*changed]), round(self._clock())
         for key, reason in changed.items():
             payload: dict[str, Any] = {"sessionKey": key, "reason": reason, "ts": now}
             if row := rows.get(key):

@@ -7,10 +7,12 @@ from typing import Any
 
 from gateway.store import records
 from gateway.store.database import Database
+from gateway.store.writer import Entry
 from supervisor.messages import OUTER_PREFIX
 
 MAX_PENDING = 1000
-"""Refusals on their way to the disk; what comes on top is only counted, so that a flood at a door costs no memory."""
+"""Refusals on their way to the disk; what comes on top, and what the disk does not take, is only counted, so that a
+flood at a door costs no memory."""
 MAX_TEXT = 1000
 
 
@@ -31,12 +33,14 @@ class Refusals:
         self._pending += 1
         now, cut = self._clock(), reason[:MAX_TEXT]
 
-        def settle(_: None) -> None:
+        def settle() -> None:
             self._pending -= 1
+            self.dropped += entry.error is not None
 
-        self._database.post(
-            lambda db: records.add_refusal(db, now, code, door, peer, cut, method), then=settle, lazy=True
-        )
+        entry = Entry(
+            lambda db: records.add_refusal(db, now, code, door, peer, cut, method), lazy=True, settle=settle
+        )  # fmt: skip
+        self._database.put(entry)
 
     def newest(self, *, code: str | None = None, limit: int = 100, devices: bool = True) -> dict[str, Any]:
         """{refusals: [{ts, code, door, peer, reason, method?}], counts: {code: n}, dropped: n}; without those at the

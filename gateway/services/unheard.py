@@ -11,6 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from gateway.config.settings import Settings
+from gateway.protocol.errors import Refusal
 from gateway.services.board import Active, Board
 from gateway.services.holds import Holds
 from gateway.services.lanes import Lanes
@@ -92,7 +93,10 @@ class Unheard:
         return f"the lane {run.lane} is full ({used} of {cap}, agents.defaults.{key})"
 
     def _since(self, run_id: str) -> str:
-        record = self._engine.database.read(lambda db: runs.get(db, run_id))
+        try:
+            record = self._engine.database.read(lambda db: runs.get(db, run_id))
+        except Refusal:  # only when it began stays unsaid
+            return ""
         if record is None or record.started_at is None:
             return ""
         return f" since {datetime.fromtimestamp(record.started_at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -13,12 +13,13 @@ from typing import Any
 from gateway.protocol.devices import AuditLine
 from gateway.store import audit as table
 from gateway.store.database import Database
+from gateway.store.writer import Entry
 
 _log = logging.getLogger("gateway.pairing")
 
 MAX_PENDING = 1000
-"""Posted lines on their way to the disk; what comes on top is only counted and logged, so that a flood at the door
-costs no memory."""
+"""Posted lines on their way to the disk; what comes on top, and what it does not take, is only counted and logged,
+so that a flood at the door costs no memory."""
 MAX_TEXT = 500
 MAX_LISTED = 1000
 
@@ -48,10 +49,12 @@ class Audit:
         self._pending += 1
         now = self._clock()
 
-        def settle(_: None) -> None:
+        def settle() -> None:
             self._pending -= 1
+            self.dropped += entry.error is not None
 
-        self._database.post(lambda db: table.add(db, now, line), then=settle, lazy=True)
+        entry = Entry(lambda db: table.add(db, now, line), lazy=True, settle=settle)
+        self._database.put(entry)
 
     def lines(self, *, event: str | None = None, since: int | None = None, limit: int = 100) -> dict[str, Any]:
         """{entries: [{id, ts, event, rule?, device?, address?, who?, conn?, detail?}], dropped}: the newest, or the
