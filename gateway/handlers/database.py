@@ -19,7 +19,7 @@ async def database_backup(call: Call) -> Backup:
     if who.kind is not Kind.OPERATOR or who.uid not in (0, os.geteuid()):
         raise forbidden(f"only uid 0 and uid {os.geteuid()}, the owner, may name a file for the gateway to write")
     path = Path(params.path)
-    if not path.is_absolute():
+    if not path.is_absolute() or "\0" in params.path:
         raise invalid(f'a backup needs an absolute path, "{params.path[:256]}" is none')
     try:
         made = await call.services.database.copy(path, force=params.force)

@@ -75,7 +75,7 @@ async def setup_code(call: Call) -> dict[str, Any]:
         told["accessDowngraded"] = True
     if params.include_qr is not False:
         picture = await trio.to_thread.run_sync(_picture, text)
-        told |= {"qrDataUrl": picture} if len(picture) <= MAX_PICTURE else {}
+        told |= {"qrDataUrl": picture} if picture is not None else {}
     return told
 
 
@@ -91,10 +91,15 @@ def _door(call: Call) -> dict[str, Any]:
     return found
 
 
-def _picture(text: str) -> str:
+def _picture(text: str) -> str | None:
+    """None when the code is longer than a picture holds, or the picture than a client takes."""
     import segno  # half a millisecond of work needs thirty of imports
 
-    return str(segno.make(text, error="l").png_data_uri(scale=4))
+    try:
+        picture = str(segno.make(text, error="l").png_data_uri(scale=4))
+    except segno.DataOverflowError:
+        return None
+    return picture if len(picture) <= MAX_PICTURE else None
 
 
 def setup_status(call: Call) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def names_no_device(line: str) -> bool:
     alone, as with `device.pair.list`."""
     try:
         about = _about.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return True  # no record of ours, such as what a process said on its standard error
     return about.logger != "gateway.pairing" and not str(about.door).startswith(OUTER_PREFIX)
 
@@ -115,7 +115,7 @@ def for_openclaw(line: str) -> str:
     try:
         record = msgspec.json.decode(line, type=dict[str, Any])
         shown = {"message": record["msg"], "time": _iso(record["ts"]), "subsystem": record.get("logger", "")}
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError):
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return line  # somebody else's, such as what a process said on its standard error
     return msgspec.json.encode(record | shown).decode()
 

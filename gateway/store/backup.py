@@ -55,17 +55,19 @@ def copy(
     `step(copied, total)` is called between pieces, in pages; what it raises ends the copy. `opened`: a connection to
     take it from, which stays the caller's; a commit makes that copy begin anew. Raises BackupFailed."""
     began = time.monotonic()
-    if target.exists() and source.exists() and target.samefile(source):
-        raise NoPlace(f"{target} is the database itself; name another file")
-    if why := interrupted(source):
-        raise BackupFailed(f"{target} was not made: {why}")
     try:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise NoPlace(f"{target} is the database itself; name another file")
+        if why := interrupted(source):
+            raise BackupFailed(f"{target} was not made: {why}")
         with fresh_file(target, force=force) as part:
             with contextlib.nullcontext(opened) if opened else _as_of_now(source) as origin:
                 schema = _fill(origin, part, step, str(source))
             size = part.stat().st_size
     except sqlite3.Error as error:
         raise not_made(target, error) from error
+    except OSError as error:  # a name that is too long, a directory that may not be entered
+        raise NoPlace(f"{target} could not be written: {error}") from error
     return Copied(str(target), size, schema, time.monotonic() - began)
 
 

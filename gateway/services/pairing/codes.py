@@ -27,7 +27,7 @@ from gateway.store import audit, devices
 
 MAX_CODES = 256
 """Setup codes that are remembered at once."""
-MAX_URLS = 8
+MAX_URLS, MAX_URL_CHARS = 8, 1000
 INVALID = "AUTH_BOOTSTRAP_TOKEN_INVALID"
 
 
@@ -135,14 +135,17 @@ def gateway_url(text: str) -> str:
     """An address a person gave, as ws:// or wss://. Raises Refusal: what is said in the clear may only go where nobody
     else listens."""
     given = text.strip()
-    parts = urlsplit(given if "://" in given else f"wss://{given}")
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    wrong = invalid(f"{given[:200]} is no address of a gateway; one looks like wss://host:18789")
     try:
+        parts = urlsplit(given if "://" in given else f"wss://{given}")
         port = parts.port
     except ValueError:
-        port = -1
-    if scheme not in ("ws", "wss") or not parts.hostname or port == -1 or parts.username or parts.password:
-        raise invalid(f"{given[:200]} is no address of a gateway; one looks like wss://host:18789")
+        raise wrong from None
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if scheme not in ("ws", "wss") or not parts.hostname or parts.username or parts.password:
+        raise wrong
+    if len(given) > MAX_URL_CHARS:
+        raise wrong
     if scheme == "ws" and not _may_be_plain(parts.hostname):
         raise invalid(f"{given[:200]}: beyond this machine and private networks only wss:// is allowed")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

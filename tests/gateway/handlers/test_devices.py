@@ -115,3 +115,18 @@ async def test_full_access_over_a_readable_path_becomes_limited(box):
     assert (told["access"], told["accessDowngraded"], told["urlSource"]) == ("limited", True, "request.publicUrl")
     assert "qrDataUrl" not in told
     assert "tlsFingerprint" not in opened(told["setupCode"])
+
+
+@pytest.mark.parametrize("url", ["wss://[x", "wss://a]b", "wss://℀.org", "wss://box:port", f"wss://{'a' * 1000}"])
+async def test_what_is_no_address_is_said_to_be_none(box, url):
+    box.services.counters["door"] = lambda: {"urls": ["wss://10.0.0.1:18789"]}
+    with pytest.raises(Refusal, match="is no address of a gateway"):
+        await Caller(box.services).ask("device.pair.setupCode", publicUrl=url)
+
+
+async def test_a_setup_code_that_no_picture_holds_is_told_without_one(box):
+    urls = [f"wss://{letter * 250}:18789" for letter in "abcdefgh"]
+    box.services.counters["door"] = lambda: {"urls": urls}
+    told = await Caller(box.services).ask("device.pair.setupCode")
+    assert opened(told["setupCode"])["urls"] == urls
+    assert "qrDataUrl" not in told

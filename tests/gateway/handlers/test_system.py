@@ -10,7 +10,7 @@ from gateway.handlers.system import tail
 from gateway.protocol.errors import Refusal
 from gateway.protocol.frames import JSON
 from gateway.protocol.scopes import READ
-from tests.support.calls import Caller
+from tests.support.calls import OPERATOR, Caller
 from tests.support.engine import open_box
 
 
@@ -151,6 +151,16 @@ async def test_over_a_websocket_lines_of_the_log_have_the_members_openclaws_clie
     assert others == ["Traceback", "[1]", '{"msg":1}']
 
 
+async def test_a_line_of_somebody_elses_that_is_too_deep_to_be_read_is_shown_as_it_is(box, tmp_path):
+    deep = '{"msg":' + "[" * 5000 + "]" * 5000 + "}"
+    (tmp_path / "log").write_text(f"{deep}\n")
+    box.services.counters["status"] = lambda: {"logFile": str(tmp_path / "log")}
+    for who in (OPERATOR, READER):
+        caller = Caller(box.services, who)
+        caller.codec = JSON
+        assert (await caller.ask("logs.tail"))["lines"] == [deep]
+
+
 READER = Principal(Kind.DEVICE, frozenset({READ}), "outer:0", -1, -1, 0, device="d" * 64, address="10.0.0.9")
 OF_DEVICES = (
     b'{"logger":"gateway.pairing","msg":"device 6d9637 asks to be paired"}',
@@ -198,3 +208,9 @@ async def test_without_a_log_file_the_answer_says_where_to_look(box):
 async def test_a_log_that_cannot_be_read_is_told_in_words(tmp_path):
     with pytest.raises(Refusal, match="cannot be read: No such file"):
         tail(tmp_path / "nothing.log", None, 10, 1000)
+
+
+@pytest.mark.parametrize("path", ["/tmp/a\0b", "relative", ""])
+async def test_a_backup_to_what_is_no_path_is_refused(path, box):
+    with pytest.raises(Refusal, match="a backup needs an absolute path"):
+        await Caller(box.services).ask("database.backup", path=path)

@@ -92,6 +92,13 @@ def test_a_file_that_is_there_is_only_replaced_when_told_so(tmp_path: Path):
         copy(source, tmp_path / "nowhere" / "x.db")
 
 
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_that_is_too_long_is_said_to_be(length, tmp_path: Path):
+    source = database_of(tmp_path / "peergate.db", 1)
+    with pytest.raises(BackupFailed, match=r"could not be written: .*File name too long"):
+        copy(source, tmp_path / ("x" * length))
+
+
 def test_a_backup_of_a_damaged_database_is_not_made(tmp_path: Path):
     source = database_of(tmp_path / "peergate.db", 2000)
     with source.open("r+b") as file:
