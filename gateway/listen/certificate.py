@@ -119,7 +119,8 @@ def interface_addresses() -> list[str]:
 
 
 def make_pair(names: Iterable[str], now: datetime) -> tuple[bytes, bytes]:
-    """A self-signed ECDSA P-256 certificate for these names, and its key, as PEM."""
+    """A self-signed ECDSA P-256 certificate for these names, and its key, as PEM. A name that a certificate cannot hold
+    is left out."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -135,7 +136,7 @@ def make_pair(names: Iterable[str], now: datetime) -> tuple[bytes, bytes]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))  # a client's clock may be a little behind
         .not_valid_after(now + LIFETIME)
-        .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([*filter(None, map(_general, names))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     )
@@ -145,11 +146,16 @@ def make_pair(names: Iterable[str], now: datetime) -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), secret
 
 
-def _general(name: str) -> x509.GeneralName:
+def _general(name: str) -> x509.GeneralName | None:
+    """None for what is no name in DNS: this machine's may have 64 characters, a part of one there 63 (RFC 1035)."""
     from cryptography import x509
 
-    ip = parse_address(name)
-    return x509.IPAddress(ip) if ip is not None else x509.DNSName(name.encode("idna").decode())
+    if (ip := parse_address(name)) is not None:
+        return x509.IPAddress(ip)
+    try:
+        return x509.DNSName(name.encode("idna").decode())
+    except UnicodeError:
+        return None
 
 
 def write_pair(place: Place, cert: bytes, key: bytes) -> None:

@@ -24,7 +24,7 @@ from gateway.link.tcp import Tcp
 from gateway.listen.tcp import MAX_UNGREETED_PER_ADDRESS, Visit
 
 HEAD_SECONDS = 10.0
-"""For a request's head, from the first byte we wait for to the last."""
+"""For a request's head, from the first byte we wait for to the last; and for an answer to leave."""
 IDLE_SECONDS = 30.0
 """Between two requests of one connection."""
 LINGER_SECONDS = 1.0
@@ -230,7 +230,10 @@ class _Peer:
         parser = self._parser
         last = last or answer.last or not self._is_whole()
         if parser.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self._stream.send_all(self._response(answer, last))
+            with trio.move_on_after(HEAD_SECONDS) as sending:
+                await self._stream.send_all(self._response(answer, last))
+            if sending.cancelled_caught:
+                return True  # it asks and does not read
         if not last and parser.our_state is h11.DONE and parser.their_state is h11.DONE:
             self.raw = bytes(parser.trailing_data[0])
             parser.start_next_cycle()

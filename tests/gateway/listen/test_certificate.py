@@ -195,6 +195,13 @@ def test_names_are_what_it_listens_on_what_it_is_called_and_the_machines():
     assert names == list(dict.fromkeys(["localhost", "127.0.0.1", "::1", "10.1.2.3", "box.lan", "192.0.2.1", host]))
 
 
+@pytest.mark.parametrize("odd", ["a" * 64, "a..b", ".a", "ä" * 60])
+def test_a_name_that_no_certificate_can_hold_is_lacking_and_keeps_no_other_out(odd: str, place: Place):
+    facts = ensure_pair(place, ["localhost", odd], NOW)
+    assert facts.names == ("localhost",)
+    assert facts.lacks(["localhost", odd]) == [odd]
+
+
 def test_a_wildcard_stands_for_this_machines_addresses(monkeypatch):
     monkeypatch.setattr(certificate, "interface_addresses", lambda: ["127.0.0.1", "10.0.0.5", "fd00::5"])
     assert names_of(["0.0.0.0"], [])[1:3] == ["127.0.0.1", "10.0.0.5"]
