@@ -113,7 +113,7 @@ def check_setup(setup: SetupCode | None, device_id: str, device: Device | None, 
     """Whether this setup code admits this device in this role: not expired and not used. The device that used it may
     show it again (our answer may have been lost) for as long as it stays paired in this role: what was taken from it
     since, the code does not give back."""
-    if setup is None or now_ms >= setup.expires_at_ms or role not in setup.roles:
+    if setup is None or not setup.is_current(now_ms) or role not in setup.roles:
         return False
     if setup.bound_to is None and setup.used_at_ms is None:
         return True

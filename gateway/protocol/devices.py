@@ -126,6 +126,10 @@ class SetupCode(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True)
     bound_to: str | None = None
     used_at_ms: int | None = None
 
+    def is_current(self, now_ms: float) -> bool:
+        """Whether it may be used by its time. One from the future is from before the clock was put back."""
+        return self.created_at_ms - SETUP_TTL_MS <= now_ms < self.expires_at_ms
+
 
 class AuditLine(msgspec.Struct, frozen=True):
     """What happened at the outer door. `who` did it, `device` and `address` it was about, `conn` is the connection's

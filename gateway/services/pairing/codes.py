@@ -47,7 +47,7 @@ def good(code: SetupCode | None, now: float, device_id: str | None = None) -> bo
     """Whether a code may be used: not too old, and by nobody but the device that used it first."""
     return (
         code is not None
-        and now < code.expires_at_ms
+        and code.is_current(now)
         and (code.bound_to is None or device_id is None or code.bound_to == device_id)
     )
 

@@ -11,6 +11,7 @@ from gateway.protocol.devices import SetupCode
 from gateway.protocol.errors import Refusal
 from gateway.services.pairing import codes, rules
 from gateway.services.pairing.codes import Code
+from tests.support import engine
 from tests.support.calls import OPERATOR
 from tests.support.engine import open_box
 from tests.support.paired import ADMIN, PAIRING, READ, WRITE, device_id, facts, somebody
@@ -69,6 +70,17 @@ async def test_a_code_is_good_for_ten_minutes_and_remembered_for_twenty(box, moc
     mock_clock.jump(600)
     await pairing.clean()
     assert pairing.setup_status(code.record.setup_id) is None
+
+
+async def test_a_clock_that_was_put_back_makes_no_code_good_for_longer(box, mock_clock, monkeypatch):
+    pairing = box.services.pairing
+    code = await pairing.new_setup_code("node", OPERATOR)
+    monkeypatch.setattr(engine, "EPOCH_MS", engine.EPOCH_MS - 5_000)
+    assert pairing.setup(code.token) is not None
+    monkeypatch.setattr(engine, "EPOCH_MS", engine.EPOCH_MS - 3_600_000)
+    assert pairing.setup(code.token) is None
+    with pytest.raises(Refusal, match="bootstrap token invalid"):
+        await redeemed(pairing, code.token, role="node", scopes=())
 
 
 @pytest.mark.parametrize(
