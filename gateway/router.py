@@ -230,7 +230,7 @@ class Router:
         if method == "connect":
             return invalid("connect is only valid as the first request")
         if entry is None and principal.may(scopes.ADMIN):
-            near = difflib.get_close_matches(method, self._entries, n=3)
+            near = difflib.get_close_matches(method[:128], self._entries, n=3)  # it looks at every character
             # OpenClaw's clients compare this text as a whole, to do without what a gateway does not have.
             hint = f" (nearest: {', '.join(near)})" if near and peer.codec is MSGPACK else ""
             return invalid(f"unknown method: {method[:128]}{hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import cast
 
 import msgspec
@@ -92,6 +93,18 @@ def test_an_unknown_method_tells_an_administrator_the_nearest_and_others_nothing
     router.dispatch(reader, request("heath"))
     assert admin.error.message == "unknown method: heath (nearest: health)"
     assert (reader.error.code, reader.error.message) == ("FORBIDDEN", "missing scope: operator.admin")
+
+
+def test_for_a_name_of_a_million_characters_nothing_near_is_looked_for():
+    peer, long = Listener(operator()), request("health" * 200_000)
+    router = make_router(health=lambda call: None)
+    tracemalloc.start()
+    try:
+        router.dispatch(peer, long)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert peer.error.message.startswith("unknown method: healthhealth")
 
 
 def test_over_a_websocket_an_unknown_method_is_told_in_openclaws_words_alone():

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.auth.proxies import Attributed, ProxyRule, Unattributable, check_user, client_address, networks_from
+from gateway.auth.proxies import (
+    Attributed,
+    ProxyRule,
+    Unattributable,
+    _elements,
+    check_user,
+    client_address,
+    networks_from,
+)
 
 PROXIES = networks_from(["10.0.0.0/8", "2001:db8:aa::/48", "::ffff:192.0.2.9", "127.0.0.1", "::ffff:198.51.100.0/120"])
 XFF, FWD = "x-forwarded-for", "forwarded"
@@ -52,6 +64,17 @@ XFF, FWD = "x-forwarded-for", "forwarded"
 def test_whose_address_it_is(peer: str, headers: list[tuple[str, str]], address: str | None):
     found = client_address(peer, headers, PROXIES)
     assert (found.address if isinstance(found, Attributed) else None) == address
+
+
+@pytest.mark.parametrize("quotes", ['"\\', '\\"', 'for="\\', ';for="\\"'])
+def test_a_thousand_quotes_that_do_not_end_take_no_time(quotes: str):
+    """To look for the end of each of them took hours."""
+    assert _elements(f'"{quotes * 200_000}, for=203.0.113.1')[-1] == " for=203.0.113.1"
+
+
+@given(st.text('"\\,a ', max_size=12))
+def test_elements_are_what_looking_at_each_quote_finds(text: str):
+    assert _elements(text) == re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+', text)
 
 
 def test_the_log_hears_who_sent_what_unasked():
