@@ -151,8 +151,10 @@ async def test_over_a_websocket_lines_of_the_log_have_the_members_openclaws_clie
     assert others == ["Traceback", "[1]", '{"msg":1}']
 
 
-async def test_a_line_of_somebody_elses_that_is_too_deep_to_be_read_is_shown_as_it_is(box, tmp_path):
-    deep = '{"msg":' + "[" * 5000 + "]" * 5000 + "}"
+@pytest.mark.parametrize("depth", [600, 900, 5000])
+@pytest.mark.parametrize("name", ["msg", "door"])
+async def test_a_line_of_somebody_elses_that_is_nested_deeply_is_shown(name, depth, box, tmp_path):
+    deep = f'{{"{name}":{"[" * depth}{"]" * depth}}}'
     (tmp_path / "log").write_text(f"{deep}\n")
     box.services.counters["status"] = lambda: {"logFile": str(tmp_path / "log")}
     for who in (OPERATOR, READER):
