@@ -34,8 +34,7 @@ def recall(directory: str, name: str, role: str) -> Known:
     token = tokens.get(role) if isinstance(tokens, dict) else None
     if not isinstance(token, dict):
         return Known(str(gateway.get("pin") or ""))
-    scopes = tuple(str(scope) for scope in token.get("scopes") or ())
-    return Known(str(gateway.get("pin") or ""), str(token.get("token") or ""), scopes)
+    return Known(str(gateway.get("pin") or ""), str(token.get("token") or ""), tuple(_texts(token.get("scopes"))))
 
 
 def remember_pin(directory: str, name: str, pin: str) -> None:
@@ -48,11 +47,13 @@ def remember_pin(directory: str, name: str, pin: str) -> None:
 
 
 def remember_tokens(directory: str, name: str, auth: Mapping[str, Any]) -> None:
-    """Remember the tokens in the `auth` of a hello-ok; nothing to do when there are none. Raises BadKeep."""
-    given = [auth, *(one for one in auth.get("deviceTokens") or () if isinstance(one, Mapping))]
+    """Remember the tokens in the `auth` of a hello-ok, whatever else is in it; nothing to do when there are none.
+    Raises BadKeep."""
+    others = auth.get("deviceTokens")
+    given = [auth, *(one for one in others if isinstance(one, Mapping))] if isinstance(others, list) else [auth]
     tokens = {
         str(one.get("role")): {
-            "token": one["deviceToken"], "scopes": list(one.get("scopes") or ()), "issuedAtMs": one.get("issuedAtMs"),
+            "token": one["deviceToken"], "scopes": _texts(one.get("scopes")), "issuedAtMs": one.get("issuedAtMs"),
         }
         for one in given
         if isinstance(one.get("deviceToken"), str)
@@ -95,3 +96,7 @@ def _gateways(told: Mapping[str, Any] | None, directory: str) -> Mapping[str, An
     if (told or {}).get("version", 1) != 1 or not isinstance(gateways, dict):
         raise BadKeep(f"{directory}/{FILE} was written by another version: move it away")
     return gateways
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

@@ -38,6 +38,21 @@ def test_a_hello_without_a_token_changes_nothing(tmp_path: Path):
     assert not (tmp_path / "known.json").exists()
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"deviceTokens": 5},
+        {"scopes": 5},
+        {"scopes": {"a": 1}},
+        {"deviceTokens": [7, {"deviceToken": "x", "scopes": 7}]},
+    ],
+)
+def test_what_is_odd_in_a_hello_is_passed_over(odd: dict[str, object], tmp_path: Path):
+    remember_tokens(str(tmp_path), "box:1", AUTH | {"scopes": ["operator.read", 5]} | odd)
+    scopes = () if "scopes" in odd else ("operator.read",)
+    assert recall(str(tmp_path), "box:1", "operator") == Known("", "t-1", scopes)
+
+
 def test_what_is_known_already_is_not_written_again(tmp_path: Path):
     remember_tokens(str(tmp_path), "box:1", AUTH)
     before = (tmp_path / "known.json").stat()
