@@ -134,7 +134,7 @@ class Pairing:
 
     def _touch(self, device_id: str, role: str, facts: ClientFacts, now: int) -> None:
         """Last seen may ride in another batch, and need not be exact."""
-        if now - self._touched.get(device_id, 0) >= TOUCH_MS:
+        if not 0 <= now - self._touched.get(device_id, now - TOUCH_MS) < TOUCH_MS:  # or the clock was put back
             self._touched[device_id] = now
             self._database.post(
                 lambda db: tokens.touch(db, device_id, role, facts, now),
@@ -192,9 +192,11 @@ class Pairing:
     async def remove(self, device_id: str, by: Principal) -> str:
         """Take a device away; its connections end."""
         now = self._now()
-        return await self._do(
+        removed = await self._do(
             lambda db: tokens.remove(db, device_id, by, now), "device.pair.removed", by=by, device=device_id
         )
+        self._touched.pop(device_id, None)
+        return removed
 
     async def rename(self, device_id: str, label: str, by: Principal) -> str:
         """Give a device a name of the operator's, 1 to 64 characters; the name as it is kept."""

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gateway.protocol.errors import Refusal
 from gateway.store import devices
+from tests.support import engine
 from tests.support.calls import OPERATOR
 from tests.support.engine import open_box
 from tests.support.paired import ADMIN, PAIRING, READ, WRITE, asks, connected, device_id, facts, pair, somebody
@@ -38,6 +39,21 @@ async def test_a_device_that_connects_gets_its_token_without_waiting_for_the_dis
     seen = pairing.device(PHONE)
     assert (seen.last_seen_at_ms, seen.last_seen_reason) == (seen.tokens[0].last_used_at_ms, "connect")
     assert seen.last_seen_at_ms is not None
+
+
+async def test_when_a_device_was_here_is_known_after_the_clock_was_put_back_too(box, mock_clock, monkeypatch):
+    pairing = box.services.pairing
+    await pair(pairing, "phone", READ)
+    await admitted(pairing, READ)
+    monkeypatch.setattr(engine, "EPOCH_MS", engine.EPOCH_MS - 3_600_000)
+    await admitted(pairing, READ)
+    await box.settle()
+    assert pairing.device(PHONE).last_seen_at_ms == round(engine.EPOCH_MS)
+    await pairing.remove(PHONE, OPERATOR)
+    await pair(pairing, "phone", READ)
+    await admitted(pairing, READ)
+    await box.settle()
+    assert pairing.device(PHONE).last_seen_at_ms == round(engine.EPOCH_MS)
 
 
 async def test_connecting_never_changes_what_the_approval_pinned(box):
