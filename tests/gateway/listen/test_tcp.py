@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.auth.proxies import networks_from
 from gateway.link.tcp import Tcp
+from gateway.listen.http import HEAD_SECONDS, IDLE_SECONDS, LINGER_SECONDS
 from gateway.listen.tcp import MAX_OPEN_PER_ADDRESS, TLS_SECONDS, Crowd, ends_of, plain
 from gateway.protocol.limits import MAX_UNGREETED_PER_DOOR
 from tests.gateway.link.ends import REQUEST, TEXT, Wire, frame
@@ -253,3 +255,13 @@ async def test_while_there_is_no_certificate_nobody_is_let_in(safe):
     assert await safe.visitor().is_hung_up_on()
     safe.context = good
     assert (await shaken(safe)).stream.tls is not None
+
+
+async def test_who_reads_no_answers_is_hung_up_on(street, autojump_clock):
+    street.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what is accepted has it too
+    visitor = street.visitor(buffer=2048)
+    visitor.stream.write(200 * PROBE)
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(street.crowd) == 1
+    await trio.sleep(IDLE_SECONDS + HEAD_SECONDS + LINGER_SECONDS + 1)
+    assert len(street.crowd) == 0
