@@ -89,9 +89,11 @@ class Overtime:
     def _look(self, run: Active) -> None:
         """End a run that gave no sign for long; one that waits for somebody else is not expected to."""
         limit = self._settings().agents.defaults.no_progress_seconds
+        if not limit:  # since it began: nobody waits for a sign any more
+            return
         if run.state is State.WAITING:
             run.progress = trio.current_time()
         silent = trio.current_time() - run.progress
-        if not limit or silent < limit:
+        if silent < limit:
             return self._await_progress(run, limit - silent)
         self._expire(run.id, f"the turn gave no sign of progress for {limit} s (agents.defaults.noProgressSeconds)")

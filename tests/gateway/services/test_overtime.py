@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import trio
 import trio.testing
 
 from gateway.services.overtime import timeout_of, warn_at
@@ -162,3 +163,21 @@ async def test_a_sign_of_progress_counts_from_when_it_came_however_slow_the_disk
         held.set()
         await box.settle()
         assert box.state("hello") == "running"
+
+
+async def test_a_turn_whose_silence_is_limited_no_more_is_watched_no_more(tmp_path, mock_clock):
+    async with open_box(tmp_path, tree=limited(noProgressSeconds=10)) as box:
+        await box.send("hello")
+        worker, run = await box.take()
+        mock_clock.jump(5)
+        await box.settle()
+        box.services.reload(settings_from(limited(noProgressSeconds=0)))
+        mock_clock.jump(6)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        due = [key for key in box.services.engine.timers._due if key == ("idle", "hello")]
+        assert due == []  # one that is due at once would be looked at again and again, until the turn speaks
+        mock_clock.jump(1000)
+        await box.settle()
+        await worker.finish(run, "there")
+        assert box.state("hello") == "done"
