@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 
 from gateway.services.announce import PREFIX, announce_id
 from gateway.services.changes import Change, Outcome
-from gateway.services.endings import deliver
+from gateway.services.endings import clean_up, deliver
 from gateway.services.idempotency import keep
 from gateway.services.work import Record
 from gateway.store import mailbox, runs
@@ -28,10 +28,14 @@ def take(
     changes: list[Change] = []
     for child in children:
         runs.update(db, child.id, taken_at=now)
-        mail = mailbox.of_run(db, announce_id(child.id))
-        if mail is not None and mail.state == mailbox.NEW and (delivered := deliver(db, mail.run, "consumed", now)):
-            mailbox.mark(db, mail.run, mailbox.CONSUMED)
-            changes += delivered
+        told = runs.get(db, announce_id(child.id))
+        mail = mailbox.of_run(db, told.id) if told else None
+        if told is None or mail is None or mail.state != mailbox.NEW:
+            continue
+        if delivered := deliver(db, told.id, "consumed", now):
+            mailbox.mark(db, told.id, mailbox.CONSUMED)
+            # The turn that asked may have ended meanwhile, and its session have waited for this alone.
+            changes += [*delivered, *clean_up(db, told)]
     if children:
         keep(db, make_record(children), now)
     return Outcome(children, changes)

@@ -203,3 +203,16 @@ async def test_a_session_made_for_one_run_waits_for_its_children_and_goes_after_
     assert box.services.sessions.row("agent:main:subagent:kid") is not None
     await grandchild.finish(task, "NO_REPLY")
     assert box.services.sessions.row("agent:main:subagent:kid") is None
+
+
+async def test_a_session_that_waited_for_one_result_alone_goes_when_that_is_fetched_by_a_turn_that_has_ended(box):
+    kid = "agent:main:subagent:kid"
+    await box.spawn("kid", cleanup="delete")
+    child, turn = await box.take(kid)
+    await box.spawn("grandchild", kid, depth=2, parent_run="run-kid")
+    grandchild, task = await box.take("agent:main:subagent:grandchild")
+    await grandchild.finish(task, "42")
+    await child.finish(turn, "done")  # its tool call still looks for results
+    assert [one.text for one in await box.services.runs.take_results(kid, None, 0)] == ["42"]
+    assert box.state("announce:run-grandchild") == "done"
+    assert box.services.sessions.row(kid) is None
