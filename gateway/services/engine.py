@@ -286,9 +286,10 @@ class Engine:
         self.insist(lambda db: endings.lose(db, run.id, spawn, loss, now))
 
     def quarantine(self, agent: str, why: str) -> None:
-        """What waits for this agent waits for its release."""
+        """What waits for this agent waits for its release; others have the slots of what it had not begun."""
         self.holds.quarantine(agent, why)
         self.set_aside(agent)
+        self.pump()
 
     def set_aside(self, agent: str) -> None:
         """What nobody has begun for an agent that is held now waits until it is held no longer."""

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from gateway.control import SpawnRefused
 from gateway.protocol.errors import Refusal
 from gateway.store import records
 from tests.support.engine import finished_turn, open_box
@@ -95,3 +96,21 @@ async def test_what_a_turn_was_given_while_its_agent_was_held_is_not_begun_when_
     _, second = await box.take()
     assert second.run_id == "ask"
     assert [mail.provenance["result"] for mail in second.steered] == ["42"]
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["by hand", "its worker refused"])
+async def test_the_slots_of_an_agent_in_quarantine_are_for_others_at_once(tmp_path, mock_clock, refused):
+    tree = {"agents": {"defaults": {"maxConcurrent": 1}, "entries": {"main": {}, "scout": {}}}}
+    async with open_box(tmp_path, tree=tree) as box:
+        box.supervisor.awake = trio.Event()
+        await box.send("hello")
+        await box.send("hi", "agent:scout:main")
+        await box.supervisor.wait_for(1, "asked")
+        assert (box.state("hello"), box.state("hi")) == ("starting", "queued")
+        if refused:
+            box.supervisor.refuse["main"] = SpawnRefused("it fell too often", quarantined=True)
+            box.supervisor.awake.set()
+        else:
+            box.services.agents.quarantined("main", True, "it loops")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (box.state("hello"), box.state("hi")) == ("queued", "starting")
