@@ -80,6 +80,9 @@ class Services:
         self.engine.settings = settings
         for agent in self.engine.holds.awaited() - settings.agents.entries.keys():  # nobody can release them any more
             self.engine.unpark(agent)
+        for agent in settings.agents.entries:  # one that was held before it went is held when it comes back
+            if self.engine.holds.why(agent) is not None:
+                self.engine.set_aside(agent)
         self.engine.pump()
         self.cron.reload()
 

@@ -12,7 +12,7 @@ import trio.testing
 from gateway.control import SpawnRefused
 from gateway.protocol.errors import Refusal
 from gateway.store import records
-from tests.support.engine import finished_turn, open_box
+from tests.support.engine import finished_turn, open_box, settings_from
 from tests.support.jobs import on_full_disk
 
 KID = "agent:main:subagent:kid"
@@ -114,3 +114,23 @@ async def test_the_slots_of_an_agent_in_quarantine_are_for_others_at_once(tmp_pa
             box.services.agents.quarantined("main", True, "it loops")
         await trio.testing.wait_all_tasks_blocked()
         assert (box.state("hello"), box.state("hi")) == ("queued", "starting")
+
+
+async def test_an_agent_that_is_stopped_and_leaves_the_configuration_is_stopped_when_it_comes_back(
+    tmp_path, mock_clock
+):
+    one_at_a_time = {"defaults": {"maxConcurrent": 1}}
+    alone = settings_from({"agents": {**one_at_a_time, "entries": {"main": {}}}})
+    tree = {"agents": {**one_at_a_time, "entries": {"main": {}, "scout": {}}}}
+    async with open_box(tmp_path, tree=tree) as box:
+        await box.send("hello")
+        worker, run = await box.take()
+        await box.send("hi", "agent:scout:main")
+        await box.services.agents.stop("scout", "lunch")
+        box.services.reload(alone)  # what waited would fail as it starts, but there is no slot for it
+        box.services.reload(settings_from(tree))
+        await worker.finish(run, "there")
+        await box.settle()
+        assert box.state("hi") == "queued"
+        await box.services.agents.restart("scout", "lunch is over")
+        await box.take("agent:scout:main")
