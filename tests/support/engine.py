@@ -5,7 +5,7 @@ Time stands still (`mock_clock`); a test that wants it to pass says so. Owned fa
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -259,6 +259,7 @@ async def open_box(
     generation: int = 1,
     tree: dict[str, Any] | None = None,
     quarantined: dict[str, str] | None = None,
+    clock: Callable[[], float] = wall_clock,
 ) -> AsyncIterator[Box]:
     """A gateway's services over `state_dir`; `live` workers survived an earlier one, `quarantined` agents are held.
     `tree` is the configuration."""
@@ -270,7 +271,7 @@ async def open_box(
     ]  # fmt: skip
     supervisor.born = [one.born for one in live]
     settings = settings_from(tree or {})
-    more: dict[str, Any] = {"quarantined": quarantined, "clock": wall_clock}
+    more: dict[str, Any] = {"quarantined": quarantined, "clock": clock}
     async with open_services(settings, state_dir, supervisor, listener, rows, generation, **more) as services:
         box = Box(services, supervisor, listener)
         for one in live:
