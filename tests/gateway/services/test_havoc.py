@@ -3,7 +3,7 @@ end everything that was accepted is done.
 
 Each test is a story drawn from its seed: four gateways after each other on one database, with a disk that is slow or
 full at times, workers that die, settings that change. A failure names the promise and tells the last steps. To hear one
-story again, or many others (what Python's sets and the writer's thread add, no seed fixes: some fail now and then):
+story again, or many others (what Python's sets and the writer's thread add, no seed fixes: one that failed may pass):
 
     HAVOC_SEEDS=17-17 PYTHONHASHSEED=0 .venv/bin/python -m pytest tests/gateway/services/test_havoc.py"""
 
