@@ -34,9 +34,11 @@ class Words(msgspec.Struct, frozen=True):
 def runs_list(call: Call) -> dict[str, Any]:
     params: RunsList = call.params
     found = call.services.runs.list_runs(
-        session_key=_lower(params.session_key),
-        spawned_by=_lower(params.spawned_by),
+        session=_lower(params.session_key),
+        agent=_lower(params.agent_id),
+        parent_session=_lower(params.spawned_by),
         state=params.state,
+        unfinished=params.unfinished,
         limit=max(1, min(params.limit, 1000)),
         offset=max(0, params.offset),
     )

@@ -262,14 +262,13 @@ class Runs:
         return run.id if run else None
 
     def list_runs(
-        self, *, session_key: str | None = None, spawned_by: str | None = None, state: str | None = None,
-        limit: int = 100, offset: int = 0,
-    ) -> list[RunSnapshot]:  # fmt: skip
-        """Newest first, texts cut at 2000 characters. `state` is compared with what is on disk, which follows within 50
-        ms."""
-        wanted = {"session": session_key, "parent_session": spawned_by, "state": state}
+        self, *, unfinished: bool = False, limit: int = 100, offset: int = 0, **wanted: str | None
+    ) -> list[RunSnapshot]:
+        """Newest first, texts cut at 2000 characters. `wanted`: columns of the store and what they must be, unless that
+        is None; what is on disk follows within 50 ms."""
         filters = {name: value for name, value in wanted.items() if value is not None}
-        return [self._seen(run) for run in self._database.read(lambda db: runs.page(db, filters, limit, offset))]
+        found = self._database.read(lambda db: runs.page(db, filters, limit, offset, unfinished=unfinished))
+        return [self._seen(run) for run in found]
 
     def counts(self) -> dict[str, int]:
         """Unfinished runs by state."""

@@ -36,6 +36,7 @@ COMMANDS = {
     "agents": Entry("agents:agents", "List agents; stop, restart, quarantine or release one."),
     "sessions": Entry("sessions:sessions", "List sessions."),
     "history": Entry("sessions:history", "Print a session's transcript."),
+    "runs": Entry("runlist:runs", "List runs: under way, waiting and for what, ended and how."),
     "send": Entry("send:send", "Send a message to an agent or session and print the reply."),
     "spawn": Entry("send:spawn", "Start a sub-agent on a task."),
     "abort": Entry("runs:abort", "Abort a run, or what a session is doing, and what it started."),

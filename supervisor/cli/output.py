@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -75,23 +75,29 @@ def width(text: str) -> int:
     )
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()) -> str:
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = (), below: Sequence[str] = ()
+) -> str:
     """Columns as wide as their widest cell; on a terminal the last one is cut to fit. `right` names columns of
-    numbers."""
+    numbers; `below` the last ones, which go into a line of their own below the others where all are too wide."""
     cells = [[one_line(value) for value in row] for row in rows]
     widths = [max([width(head), *(width(row[index]) for row in cells)]) for index, head in enumerate(headers)]
     aligned = {headers.index(name) for name in right}
     limit = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
+    broken = limit and sum(widths) + 2 * (len(widths) - 1) > limit
+    first = len(headers) - len(below) if broken else len(headers)
 
-    def line(row: Sequence[str]) -> str:
+    def lines(row: Sequence[str]) -> Iterator[str]:
         parts = []
-        for index, text in enumerate(row):
+        for index, text in enumerate(row[:first]):
             gap = " " * (widths[index] - width(text))
             parts.append(gap + text if index in aligned else text + gap)
-        whole = "  ".join(parts).rstrip()
-        return _cut(whole, limit) if limit else whole
+        yield "  ".join(parts).rstrip()
+        if rest := "  ".join(text for text in row[first:] if text != MISSING):
+            yield f"  {rest}"
 
-    return "\n".join([line(headers), *map(line, cells)])
+    whole = [text for row in (headers, *cells) for text in lines(row)]
+    return "\n".join(_cut(text, limit) if limit else text for text in whole)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Raw
 
 from gateway.protocol import scopes
 from gateway.protocol.calls.row import ABSENT, Count, Inert, Params, Result, Row
+from gateway.protocol.run_states import RunState
 
-RunState = Literal["queued", "starting", "running", "waiting", "done", "failed", "timed_out", "aborted", "interrupted"]
 _RESET = re.compile(r"\s*/(?:new|reset)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 
 
 class RunsList(Params, frozen=True):
-    """Newest first. `spawnedBy` is the parent's session key."""
+    """Newest first. `spawnedBy` is the parent's session key; `unfinished`: only those that have not ended."""
 
     session_key: str | None = None
+    agent_id: str | None = None
     spawned_by: str | None = None
     state: RunState | None = None
+    unfinished: bool = False
     limit: Count = 100
     offset: Count = 0
 

@@ -86,3 +86,21 @@ async def test_a_session_is_named_by_its_id_too(box, nursery):
     assert (await worker.next()).message == "two"
     with pytest.raises(Refusal, match="no session with the sessionId"):
         await caller.ask("agent", message="two", idempotencyKey="k3", sessionId="nobody")
+
+
+async def test_runs_are_listed_by_agent_and_those_that_go_on_by_themselves(box):
+    await finished_turn(box, "one", "1")
+    await box.send("two", run_id="two")
+    await box.send("for the scout", "agent:scout:main", run_id="scouting")
+    for number in range(3):  # younger, and over
+        await box.send(f"over {number}", "agent:scout:x", run_id=f"over-{number}")
+        await box.services.runs.abort(run_id=f"over-{number}")
+    await box.settle()
+
+    async def listed(**params: Any) -> list[str]:
+        return [one["runId"] for one in (await Caller(box.services).ask("runs.list", **params))["runs"]]
+
+    assert await listed(agentId="Scout") == ["over-2", "over-1", "over-0", "scouting"]
+    assert await listed(unfinished=True, limit=2) == ["scouting", "two"]
+    assert await listed(unfinished=True, agentId="main") == ["two"]
+    assert await listed(agentId="main", state="done") == ["one"]

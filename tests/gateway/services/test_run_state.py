@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from gateway.protocol.calls.runs import RunState
+from gateway.protocol.run_states import RunState
 from gateway.services.run_state import ENDED, HELD, TABLE, Event, State, next_state
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,20 @@ def test_an_empty_cell_is_a_dash_and_a_long_one_is_cut():
     lines = output.table(("A", "B"), [(None, "x" * 500)]).split("\n")
     assert lines[1].startswith("-  xxx")
     assert len(lines[1]) == 3 + 200
+
+
+def test_columns_that_find_no_room_beside_the_others_go_below_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((12, 24)))
+    monkeypatch.setattr("sys.stdout.fileno", lambda: 1, raising=False)
+
+    def lines(*rows: tuple[object, ...]) -> list[str]:
+        return output.table(("A", "B", "C"), rows, below=("B", "C")).split("\n")
+
+    assert lines(("a", "bb", "cc")) == ["A  B   C", "a  bb  cc"]
+    assert lines(("a", "b" * 8, "cc"), ("aa", None, "c"), ("aaa", None, None)) == [
+        "A", "  B  C", "a", "  bbbbbbbb …", "aa", "  c", "aaa",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
