@@ -14,7 +14,7 @@ from gateway.protocol.errors import ErrorCode, Refusal, invalid
 from gateway.protocol.limits import MAX_RUN_SECONDS
 from gateway.router import Call, Handler
 from gateway.services.policy import judge_label
-from gateway.services.work import Accepted, NewMessage, RunSnapshot
+from gateway.services.work import Accepted, NewMessage, RunSnapshot, whole_ms
 
 _SUMMARY = {"done": "completed", "aborted": "aborted"}
 BEGUN_ANEW = "The session begins anew."
@@ -81,8 +81,8 @@ async def agent_wait(call: Call) -> RunResult:
         status=run.status,
         session_key=run.session_key,
         state=run.state,
-        started_at=run.started_at,
-        ended_at=run.ended_at,
+        started_at=whole_ms(run.started_at),
+        ended_at=whole_ms(run.ended_at),
         error=run.error,
         stop_reason=run.stop_reason,
         reply=run.text if run.ended else None,
@@ -179,7 +179,8 @@ def _lower(text: str | None) -> str | None:
 
 
 def _row(run: RunSnapshot) -> RunRow:
-    return RunRow(**{name: getattr(run, name) for name in RunRow.__struct_fields__})
+    row = {name: getattr(run, name) for name in RunRow.__struct_fields__}
+    return RunRow(**row | {name: whole_ms(row[name]) for name in ("created_at", "started_at", "ended_at")})
 
 
 def _final(run: RunSnapshot) -> dict[str, object]:

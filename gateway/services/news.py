@@ -13,6 +13,7 @@ from gateway.services.chat import Chat
 from gateway.services.ports import Publisher
 from gateway.services.run_state import State
 from gateway.services.timers import Timers
+from gateway.services.work import whole_ms
 from gateway.store.runs import RunRecord
 from gateway.store.sessions import Message, SessionRecord
 
@@ -109,7 +110,7 @@ class News:
         """A worker has taken the run."""
         self._chat.begin(run)
         data = {"phase": "start", "attempt": record.attempt, "pid": record.worker_pid}
-        data |= {"startedAt": _whole(record.started_at)}
+        data |= {"startedAt": whole_ms(record.started_at)}
         self.agent(run, "lifecycle", data)
 
     def ended(self, run: Active, record: RunRecord) -> None:
@@ -117,7 +118,7 @@ class News:
         data: dict[str, Any] = {"phase": "end" if record.state == State.DONE else "error", "state": record.state}
         data |= {"aborted": record.state == State.ABORTED, "executionSettled": True}
         optional = {
-            "error": record.error, "startedAt": _whole(record.started_at), "endedAt": _whole(record.ended_at),
+            "error": record.error, "startedAt": whole_ms(record.started_at), "endedAt": whole_ms(record.ended_at),
             "stopReason": record.stop_reason,
         }  # fmt: skip
         self.agent(run, "lifecycle", {**data, **{name: one for name, one in optional.items() if one is not None}})
@@ -196,8 +197,3 @@ class News:
     def notice(self, level: str, code: str, message: str, **about: str) -> None:
         """Something an operator should know."""
         self._hub.publish("notice", {"level": level, "code": code, "message": message, **about})
-
-
-def _whole(ms: float | None) -> int | None:
-    """A time as it travels: whole milliseconds."""
-    return None if ms is None else round(ms)

@@ -1,7 +1,7 @@
 """The values that go into the engine and come out of it. Pure.
 
-Times are milliseconds since the epoch (floats, because a child starts within a fraction of one), durations are
-seconds."""
+Times are milliseconds since the epoch (floats, because a child starts within a fraction of one; whole as they travel,
+see `whole_ms`), durations are seconds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ import msgspec
 
 CRON = "cron:"
 """How the ids of runs begin that are made for jobs."""
+
+
+def whole_ms(ms: float | None) -> int | None:
+    """A time as it travels: whole milliseconds."""
+    return None if ms is None else round(ms)
 
 
 class SpawnInfo(msgspec.Struct, frozen=True):

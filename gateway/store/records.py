@@ -74,7 +74,8 @@ def newest_refusals(
     """
     rows = db.execute(sql, {"code": code or None, "hidden": hidden, "limit": limit})
     return [
-        {"ts": at, "code": word, "door": door, "peer": peer, "reason": reason, **({"method": method} if method else {})}
+        {"ts": round(at), "code": word, "door": door, "peer": peer, "reason": reason}
+        | ({"method": method} if method else {})
         for at, word, door, peer, reason, method in rows
     ]
 

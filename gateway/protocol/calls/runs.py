@@ -37,9 +37,9 @@ class RunRow(Result, frozen=True):
     state: str
     lane: str
     attempt: int
-    created_at: float
-    started_at: float | None = None
-    ended_at: float | None = None
+    created_at: int
+    started_at: int | None = None
+    ended_at: int | None = None
     parent_session_key: str | None = None
     worker_pid: int | None = None
     worker_start: int | None = None
@@ -116,8 +116,8 @@ class RunResult(Result, frozen=True):
     status: str
     session_key: str | None = None
     state: str | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
     error: str | None = None
     stop_reason: str | None = None
     reply: str | None = None

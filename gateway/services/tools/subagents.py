@@ -74,7 +74,7 @@ def _task(child: RunSnapshot) -> dict[str, Any]:
         "childSessionKey": child.session_key,
         "status": _WORDS.get(child.state, child.state),
         "execution": {"state": "finished" if child.ended else child.state},
-        "createdAt": child.created_at,
+        "createdAt": round(child.created_at),
     }
     optional = {
         "taskName": child.task_name,

@@ -99,6 +99,33 @@ async def test_a_call_as_text_is_answered_as_text(method, tmp_path, mock_clock):
             assert text.keys() == packed.keys()
 
 
+def times_of(answer: Any) -> list[tuple[str, Any]]:
+    """Every time in an answer, however deep, with its name."""
+    if isinstance(answer, list | tuple):
+        return [time for each in answer for time in times_of(each)]
+    if not isinstance(answer, dict):
+        return []
+    own = [(name, value) for name, value in answer.items() if name == "ts" or str(name).endswith(("At", "Ms"))]
+    return own + [time for each in answer.values() for time in times_of(each)]
+
+
+@pytest.mark.parametrize("method", ["runs.list", "agent.wait", "refusals.list", "tools.invoke", "sessions.list"])
+async def test_a_time_is_a_whole_number_of_milliseconds(method, tmp_path, mock_clock):
+    async with open_box(tmp_path) as box:
+        mock_clock.jump(0.0123)  # the clock's times are fractions from here on
+        await finished_turn(box, "hello", "hi")
+        await box.spawn("kid")
+        box.services.refusals.note(code="NOBODY", door="agents", peer="uid 7", reason="no")
+        await box.settle()
+        mock_clock.jump(0.1)
+        await box.settle()
+        children: dict[str, Any] = {"name": "subagents", "args": {"action": "list"}, "sessionKey": MAIN}
+        params = {"tools.invoke": children, "agent.wait": {"runId": "hello"}}.get(method, {})
+        times = times_of(await TextCaller(box.services).ask(method, **params))
+    assert times
+    assert [name for name, time in times if type(time) is not int] == []
+
+
 @pytest.mark.parametrize("event", ["agent", "chat", "session.message", "session.tool", "sessions.changed", "presence"])
 async def test_every_event_can_be_written_as_text(event, tmp_path, mock_clock):
     async with open_box(tmp_path) as box:
