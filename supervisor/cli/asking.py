@@ -77,15 +77,18 @@ def ask(
                 raise _told(error, doors) from None
             trouble = error
         if time.monotonic() + pause >= until:
-            raise _told(trouble, doors)
+            unanswered = _told(trouble, doors)
+            unanswered.key = (params or {}).get("idempotencyKey")
+            raise unanswered
         time.sleep(pause)
         pause = min(_LONGEST_PAUSE, pause * 2)
 
 
-def ask_with_key(doors: Sequence[str], method: str, params: Mapping[str, Any], *, timeout: float | None = 30.0) -> Any:
-    """A write: it gets an idempotency key unless it has one, and is sent again with it until it is answered."""
+def ask_with_key(doors: Sequence[str], method: str, params: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
+    """A write: it gets an idempotency key unless it has one, and is sent again with it until it is answered, no longer
+    than `timeout` seconds."""
     keyed = {"idempotencyKey": new_key(), **params}
-    return ask(doors, method, keyed, timeout=timeout, patience=WRITE_PATIENCE)
+    return ask(doors, method, keyed, timeout=timeout, patience=min(WRITE_PATIENCE, timeout))
 
 
 def use_tool(
@@ -94,12 +97,16 @@ def use_tool(
     args: Mapping[str, Any],
     *,
     session: str | None = None,
-    timeout: float | None = 60.0,
+    key: str | None = None,
+    timeout: float = 60.0,
 ) -> dict[str, Any]:
-    """A session tool's result. The acting session is the principal's; only an operator names one."""
-    params: dict[str, Any] = {"name": name, "args": {key: value for key, value in args.items() if value is not None}}
+    """A session tool's result. The acting session is the principal's; only an operator names one. `key`: that of a call
+    which is made again."""
+    params: dict[str, Any] = {"name": name, "args": {name: value for name, value in args.items() if value is not None}}
     if session is not None:
         params["sessionKey"] = session
+    if key is not None:
+        params["idempotencyKey"] = key
     result = ask_with_key(doors, "tools.invoke", params, timeout=timeout)
     return result if isinstance(result, dict) else {"result": result}
 

@@ -18,10 +18,12 @@ INTERRUPTED = 130  # what a shell says of Ctrl-C
 
 
 class CliError(Exception):
-    """Refused or failed. `code` is the word programs get with --json, `fix` what the person may do about it."""
+    """Refused or failed. `code` is the word programs get with --json, `fix` what the person may do about it. `key`: the
+    idempotency key of a call that was not answered and may have been carried out all the same."""
 
     exit_code = FAILED
     code = "FAILED"
+    key: str | None = None
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
         super().__init__(message)

@@ -5,21 +5,27 @@ one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from supervisor.cli import given
 from supervisor.cli.asking import ask_with_key, use_tool
-from supervisor.cli.errors import FAILED, NOT_ALLOWED, Usage
+from supervisor.cli.errors import FAILED, NOT_ALLOWED, CliError, Usage
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.output import clean, note, one_line, print_json
 from supervisor.cli.runs import await_run, run_exit, run_text
 from supervisor.cli.targets import session_key
 
-SLACK_SECONDS = 30.0
-"""How much longer than the tool itself the command waits for its answer."""
+SLACK_SECONDS = 3.0
+"""How much longer than the time for the reply a command waits for the answer that there was none."""
+TAKEN_SECONDS = 30.0
+"""How long a command waits for a message to be on disk that waits for nothing else."""
+again = click.option(
+    "--key", metavar="KEY", help="The key of a call that was not answered: made again, it counts once."
+)
 acting = click.option("--session-key", "acting_as", metavar="SESSION", help="Act as this session (operators only).")
 
 
@@ -42,6 +48,7 @@ acting = click.option("--session-key", "acting_as", metavar="SESSION", help="Act
 )
 @click.option("--no-wait", is_flag=True, help="Return as soon as the message is on disk.")
 @click.option("--wait", "to_the_end", is_flag=True, help="Run a turn and wait until it has ended (operators only).")
+@again
 @acting
 def send(
     run: Invocation,
@@ -53,9 +60,11 @@ def send(
     timeout: int,
     no_wait: bool,
     to_the_end: bool,
+    key: str | None,
     acting_as: str | None,
 ) -> None:
-    """Send MESSAGE (- reads it from standard input) to TARGET, an agent or a session, and print the reply.
+    """Send MESSAGE (- reads it from standard input) to TARGET, an agent or a session, and print the reply. Where no
+    gateway answers it ends with the timeout too, and names the key to ask again with.
 
     --json prints the result of the session tool sessions_send as it is; with --wait, that of agent.wait."""
     words = [word for word in (target, message, option) if word is not None]
@@ -65,11 +74,13 @@ def send(
     target = agent if named else words[0]
     text = given.message(words[-1])
     if to_the_end:
-        _turn(run, target, text)
+        _turn(run, target, text, key)
         return
     where = {"label": label} if target is None else {"sessionKey": session_key(target)}
     args = {**where, "message": text, "timeoutSeconds": 0 if no_wait else timeout}
-    result = use_tool(run.doors, "sessions_send", args, session=_acting(acting_as), timeout=timeout + SLACK_SECONDS)
+    within = timeout + SLACK_SECONDS if args["timeoutSeconds"] else TAKEN_SECONDS
+    with _in_doubt("message"):
+        result = use_tool(run.doors, "sessions_send", args, session=_acting(acting_as), key=key, timeout=within)
     _finish(run, result, _reply_text(result))
 
 
@@ -77,10 +88,23 @@ def _acting(named: str | None) -> str | None:
     return session_key(named) if named else None
 
 
-def _turn(run: Invocation, target: str | None, text: str) -> None:
+@contextmanager
+def _in_doubt(what: str) -> Iterator[None]:
+    """Nobody answered: say that it may have happened all the same, and how to ask without doing it twice."""
+    try:
+        yield
+    except CliError as error:
+        if error.key is not None:
+            error.fix = f"the {what} may still be taken; to ask, give the same command again with --key {error.key}"
+        raise
+
+
+def _turn(run: Invocation, target: str | None, text: str, key: str | None) -> None:
     if target is None:
         raise Usage("--wait needs a TARGET, an agent or a session")
-    accepted = ask_with_key(run.doors, "agent", {"sessionKey": session_key(target), "message": text})
+    named = {"sessionKey": session_key(target), "message": text} | ({"idempotencyKey": key} if key else {})
+    with _in_doubt("message"):
+        accepted = ask_with_key(run.doors, "agent", named)
     result = await_run(run.doors, str(accepted["runId"]), until=None)
     run.answer(result, lambda: run_text(result))
     _exit(run_exit(result))
@@ -109,6 +133,7 @@ def _reply_text(result: Mapping[str, Any]) -> str:
 @click.option("--task-name", help="A name for programs, told with the result.")
 @click.option("--timeout", type=click.IntRange(1), metavar="SECONDS", help="End the run after this long.")
 @click.option("--delete", is_flag=True, help="Delete its session when its result was delivered.")
+@again
 @acting
 def spawn(
     run: Invocation,
@@ -118,6 +143,7 @@ def spawn(
     task_name: str | None,
     timeout: int | None,
     delete: bool,
+    key: str | None,
     acting_as: str | None,
 ) -> None:
     """Start a sub-agent on TASK (- reads it from standard input). Its result is delivered to the session that started
@@ -132,7 +158,8 @@ def spawn(
         "runTimeoutSeconds": timeout,
         "cleanup": "delete" if delete else None,
     }
-    result = use_tool(run.doors, "sessions_spawn", args, session=_acting(acting_as), timeout=SLACK_SECONDS * 2)
+    with _in_doubt("task"):
+        result = use_tool(run.doors, "sessions_spawn", args, session=_acting(acting_as), key=key, timeout=TAKEN_SECONDS)
     child, identity = one_line(result.get("childSessionKey")), one_line(result.get("runId"))
     started = f"started {child}\nrun {identity}   (peergate wait {identity})"
     failed = f"{one_line(result.get('status'))}: {one_line(result.get('error'), 2000)}"

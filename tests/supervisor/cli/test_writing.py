@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from supervisor.cli.errors import Unanswered
+from supervisor.cli.send import SLACK_SECONDS
 from tests.supervisor.cli.support import Shell, answering, tools
-from tests.support.fake_door import FakeDoor, Handler, No
+from tests.support.fake_door import FakeDoor, Handler, No, Silence
 
 SPAWNED = {"status": "accepted", "childSessionKey": "agent:main:subagent:1", "runId": "r1", "mode": "run"}
 
@@ -39,6 +41,62 @@ def test_send_in_all_its_forms(peergate: Shell, words: tuple[str, ...], args: di
     assert told.code == 0
     assert "peergate wait r" in told.out
     assert door.calls("tools.invoke")[0]["args"] == args
+
+
+class Clock:
+    """A gateway that takes no message, and the seconds somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def unanswered(self, *_: object, timeout: float, hello_seconds: float) -> None:
+        self.now += max(timeout, hello_seconds)
+        raise Unanswered("the gateway does not answer")
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"), [(("--timeout", "1"), 1), (("--timeout", "20"), 20), (("--no-wait",), 27), (("--wait",), 27)]
+)
+def test_a_send_that_nobody_takes_ends_with_its_timeout(
+    peergate: Shell, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], seconds: int
+):
+    clock = Clock()
+    monkeypatch.setattr("supervisor.cli.asking.time", clock)
+    monkeypatch.setattr("supervisor.cli.asking.ask_once", clock.unanswered)
+    assert peergate("send", "main", "x", *words).code == 69
+    assert clock.now - 1000 == seconds + SLACK_SECONDS
+
+
+def test_what_nobody_answered_can_be_asked_for_again_and_counts_once(peergate: Shell, monkeypatch: pytest.MonkeyPatch):
+    def silent(_: dict[str, Any]) -> Any:
+        raise Silence
+
+    monkeypatch.setattr("supervisor.cli.send.SLACK_SECONDS", -0.9)
+    with FakeDoor(peergate.runtime, {"tools.invoke": silent}) as door:
+        told = peergate("send", "main", "x", "--timeout", "1", "--json")
+    error, key = told.document["error"], door.calls("tools.invoke")[0]["idempotencyKey"]
+    assert (told.code, error["code"], error["idempotencyKey"]) == (69, "NO_ANSWER", key)
+    assert error["fix"] == f"the message may still be taken; to ask, give the same command again with --key {key}"
+    assert error["fix"] in told.err
+    answers = {**tools(sessions_send={"status": "ok", "reply": "pong"}, sessions_spawn=SPAWNED)}
+    turn = {"agent": answering({"runId": key}), "agent.wait": answering({"runId": key, "status": "ok", "reply": "hi"})}
+    with FakeDoor(peergate.runtime, {**answers, **turn}) as door:
+        assert peergate("send", "main", "x", "--timeout", "1", "--key", key).out == "pong\n"
+        assert peergate("spawn", "x", "--key", key).code == 0
+        assert peergate("send", "main", "x", "--wait", "--key", key).out == "hi\n"
+    assert [call["idempotencyKey"] for call in door.calls("tools.invoke") + door.calls("agent")] == [key] * 3
+
+
+def test_where_nothing_runs_nothing_is_in_doubt(peergate: Shell):
+    error = peergate("send", "main", "x", "--json").document["error"]
+    assert (error["code"], error["fix"]) == ("NOT_RUNNING", "start it with: peergate up")
+    assert "idempotencyKey" not in error
 
 
 @pytest.mark.parametrize(("status", "code"), [("forbidden", 77), ("error", 1), ("timeout", 1), ("no_reply", 0)])
