@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from supervisor.cli.address import RemoteDoor, Unreachable, is_remote
-from supervisor.cli.errors import CliError, ConnectionLost, HelloRefused, NotAllowed, NotRunning, Unanswered
+from supervisor.cli.errors import CliError, ConnectionLost, HelloRefused, NotAllowed, NotRunning, UidRefused, Unanswered
+from supervisor.cli.paths import AGENTS, OPERATOR
 from supervisor.cli.snapshot import gateway_words
 from supervisor.cli.wire import HELLO_SECONDS, Client, dial
 
@@ -134,12 +135,12 @@ def _first_door(
 ) -> tuple[Client | RemoteClient, Any]:
     """Try the doors in order. A refused hello means that nothing behind it was carried out, so the next may be
     tried."""
-    errors: list[CliError] = []
+    errors: dict[str, CliError] = {}
     for door in doors:
         try:
             client = _client_at(door, events=events, hello_seconds=hello_seconds)
         except (NotRunning, NotAllowed) as error:
-            errors.append(error)
+            errors[door] = error
             continue
         try:
             payload = client.call(call[0], call[1], timeout=call[2]) if call else client.greet()
@@ -147,10 +148,12 @@ def _first_door(
             client.close()
             if not isinstance(error, HelloRefused):
                 raise
-            errors.append(error)
+            errors[door] = error
+            if own := _own_trouble(door, errors):
+                raise own from None
             continue
         return client, payload
-    raise _most_telling(errors)
+    raise _most_telling([*errors.values()])
 
 
 def _client_at(door: str, *, events: bool, hello_seconds: float) -> Client | RemoteClient:
@@ -159,6 +162,21 @@ def _client_at(door: str, *, events: bool, hello_seconds: float) -> Client | Rem
 
         return RemoteClient(door, events=events)
     return Client(dial(door), events=events, hello_seconds=hello_seconds)
+
+
+def _own_trouble(door: str, errors: Mapping[str, CliError]) -> CliError | None:
+    """What an operator is to be told when the agents' door sends them away, which it must: what is wrong with their
+    own, beside it, where that is not open."""
+    operators = os.path.join(os.path.dirname(door), OPERATOR)
+    trouble = errors.get(operators) if os.path.basename(door) == AGENTS else None
+    if isinstance(trouble, UidRefused):
+        return trouble
+    if type(trouble) is NotRunning:
+        return Unanswered(
+            f"{operators} is not open though the system runs; its supervisor opens it again within seconds",
+            fix="try again; where it stays away: peergate doctor",
+        )
+    return None
 
 
 def _most_telling(errors: Sequence[CliError]) -> CliError:
@@ -175,4 +193,5 @@ def _told(trouble: NotRunning, doors: Sequence[str]) -> CliError:
     words = gateway_words(doors)
     if words is None:
         return trouble
-    return type(trouble)(f"{trouble.message}: {words}", fix="peergate logs; peergate ps")
+    fix = trouble.fix if isinstance(trouble, Unanswered) else None
+    return type(trouble)(f"{trouble.message}: {words}", fix=fix or "peergate logs; peergate ps")

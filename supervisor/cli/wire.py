@@ -120,10 +120,18 @@ def _connect_error(error: OSError, path: str) -> CliError:
             f"peergate is not running: nobody listens at {path} (left by a system that was killed)", fix=_START
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return UidRefused(f"uid {os.geteuid()} may not use {path}", fix=_ASK)
+        return UidRefused(f"uid {os.geteuid()} may not use {path}", fix=_MODE if _is_own(path) else _ASK)
     if error.errno == errno.EAGAIN:
         return Unanswered(f"{path} takes no more connections: too many are waiting", fix="try again; see peergate ps")
     return NotRunning(f"cannot connect to {path}: {error.strerror}", fix=_NAME)
+
+
+def _is_own(path: str) -> bool:
+    """Whether only the mode of a socket that is ours can have kept us out."""
+    try:
+        return os.lstat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _check_listener(sock: socket.socket, path: str, owner: int) -> None:
@@ -143,6 +151,7 @@ def _limit(sock: socket.socket, option: int, seconds: float) -> None:
 
 _START = "start it with: peergate up"
 _ASK = "have the owner name your uid in gateway.unix.operators or your group in gateway.unix.operatorGroup"
+_MODE = "it is yours, and its mode keeps you out: peergate doctor"
 _NAME = "name another with --runtime-dir or PEERGATE_RUNTIME_DIR"
 
 

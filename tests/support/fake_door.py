@@ -70,6 +70,7 @@ class FakeDoor:
     def __enter__(self) -> FakeDoor:
         self.path.unlink(missing_ok=True)
         self._listener.bind(str(self.path))
+        self.path.chmod(0o660)
         self._listener.listen(16)
         self._start(self._accept)
         return self

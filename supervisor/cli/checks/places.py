@@ -10,6 +10,7 @@ from pathlib import Path
 
 from supervisor.cli.checks.base import FAIL, OK, WARN, Check
 from supervisor.cli.invocation import Invocation
+from supervisor.cli.paths import AGENTS, OPERATOR
 
 ROOM_BYTES = 256 * 1024 * 1024
 
@@ -21,6 +22,9 @@ def checks(run: Invocation) -> Iterator[Check]:
     if os.path.isdir(run.state_dir):
         yield _room(run.state_dir)
     yield _directory("runtime directory", run.running_dir, private=False)
+    if os.path.lexists(f"{run.running_dir}/{AGENTS}"):  # all the doors are made together
+        yield _door(run.running_dir, OPERATOR, 0o660)
+        yield _door(run.running_dir, AGENTS, 0o600)
     yield _code()
 
 
@@ -63,6 +67,26 @@ def _directory(name: str, path: str, *, private: bool) -> Check:
         return Check(
             name, WARN, f"{told}: it belongs to another uid", f"run peergate as uid {found.st_uid}, or name another"
         )
+    return Check(name, OK, told)
+
+
+def _door(directory: str, name: str, needed: int) -> Check:
+    """`needed`: the mode without which somebody who may come in cannot. That more may connect is no matter: who comes
+    in is decided behind the door."""
+    path = f"{directory}/{name}"
+    anew = f"rm -f {path}: a supervisor that runs opens it anew within seconds, as it must be"
+    try:
+        found, owner = os.lstat(path), os.stat(directory).st_uid
+    except FileNotFoundError:
+        return Check(name, FAIL, f"{path} is missing", "a supervisor that runs opens it again within seconds")
+    mode = stat.S_IMODE(found.st_mode)
+    told = f"{path} (uid {found.st_uid}, mode {mode:04o})"
+    if not stat.S_ISSOCK(found.st_mode):
+        return Check(name, FAIL, f"{path} is no socket", "move it away: a supervisor that runs opens the door again")
+    if found.st_uid != owner:
+        return Check(name, FAIL, f"{told}: it belongs to another uid than its directory ({owner})", anew)
+    if mode & needed != needed:
+        return Check(name, FAIL, f"{told}: its mode must be {needed:04o}, or it keeps out whom it is for", anew)
     return Check(name, OK, told)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,6 +21,7 @@ from supervisor.cli.errors import (
     HelloRefused,
     NotAllowed,
     NotRunning,
+    UidRefused,
     Unanswered,
 )
 from supervisor.cli.wire import Client, dial
@@ -140,6 +145,58 @@ def test_a_refusal_is_told_rather_than_an_absence(tmp_path: Path):
     with FakeDoor(tmp_path / "run", {"connect": refuse}) as door:
         with pytest.raises(HelloRefused, match="stranger"):
             ask([str(door.path), str(tmp_path / "run" / "agents.sock")], "health")
+
+
+def test_the_agents_door_does_not_speak_for_the_operators_door_that_is_missing(tmp_path: Path):
+    def refuse(_: object) -> None:
+        raise No("FORBIDDEN", "this socket is for agents")
+
+    doors = [str(tmp_path / "run" / name) for name in ("operator.sock", "agents.sock")]
+    with FakeDoor(tmp_path / "run", {"connect": refuse}, "agents.sock") as agents:
+        (agents.path.parent / "status.json").write_text('{"gateway": {"state": "READY"}}')
+        with pytest.raises(
+            Unanswered, match=r"operator\.sock is not open though the system runs; .* within seconds"
+        ) as caught:
+            ask(doors, "health", patience=0)
+        assert caught.value.fix == "try again; where it stays away: peergate doctor"
+        with pytest.raises(HelloRefused, match="this socket is for agents"):  # the door of an agent's own
+            ask([doors[1], doors[0]], "health", patience=0)
+    assert [method for method, _ in agents.heard].count("connect") == 2
+
+
+def test_a_door_that_is_opened_again_meanwhile_answers(tmp_path: Path):
+    with ExitStack() as later:
+
+        def refuse(_: object) -> None:
+            later.enter_context(FakeDoor(tmp_path / "run", {"health": lambda _: {"ok": True}}))
+            raise No("FORBIDDEN", "this socket is for agents")
+
+        with FakeDoor(tmp_path / "run", {"connect": refuse}, "agents.sock"):
+            doors = [str(tmp_path / "run" / name) for name in ("operator.sock", "agents.sock")]
+            assert ask(doors, "health") == {"ok": True}
+
+
+@pytest.mark.parametrize(("owner", "fix"), [(os.geteuid(), "its mode keeps you out"), (4242, "have the owner name")])
+def test_a_door_that_lets_nobody_in_is_told_also_when_the_agents_door_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, fix: str
+):
+    class Socket(socket.socket):
+        def connect(self, address: Any, /) -> None:
+            if str(address).endswith("operator.sock"):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            super().connect(address)
+
+    def refuse(_: object) -> None:
+        raise No("FORBIDDEN", "this socket is for agents")
+
+    doors = [str(tmp_path / "run" / name) for name in ("operator.sock", "agents.sock")]
+    with FakeDoor(tmp_path / "run", {}), FakeDoor(tmp_path / "run", {"connect": refuse}, "agents.sock"):
+        monkeypatch.setattr("supervisor.cli.wire.socket.socket", Socket)
+        monkeypatch.setattr("supervisor.cli.wire.os.lstat", lambda _: SimpleNamespace(st_uid=owner))
+        with pytest.raises(UidRefused, match=r"may not use .*operator\.sock") as caught:
+            ask(doors, "health", patience=0)
+        monkeypatch.undo()
+    assert fix in str(caught.value.fix)
 
 
 def test_a_gateway_that_never_says_hello_is_given_up(tmp_path: Path):
