@@ -64,6 +64,7 @@ class HealthBook:
                 is_default=agent_id == engine.settings.default_agent,
                 quarantined=engine.holds.reason(agent_id) is not None,
                 stopped=engine.holds.is_stopped(agent_id),
+                held=engine.holds.why(agent_id),
                 workers=engine.workers.of_agent(agent_id),
             )
             for agent_id, agent in engine.settings.agents.entries.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -32,17 +33,21 @@ def show(run: Invocation) -> None:
 
 def agents_text(told: dict[str, Any]) -> str:
     """The agents as a table. A gateway lists them under `agents`, by row and by tool."""
-    rows = [
+    rows: list[Sequence[object]] = [
         (
             f"{each.get('id')}{' *' if each.get('isDefault') or each.get('id') == told.get('defaultId') else ''}",
             each.get("name"),
             _runtime(each),
             each.get("workers", 0),
             _standing(each),
+            each.get("held"),
         )
         for each in told.get("agents") or ()
     ]
-    return table(("AGENT", "NAME", "RUNTIME", "WORKERS", "STATE"), rows, right=("WORKERS",))
+    headers = ["AGENT", "NAME", "RUNTIME", "WORKERS", "STATE", "WHY, AND WHAT ENDS IT"]
+    if not any(row[-1] for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    return table(headers, rows, right=("WORKERS",), below=headers[5:])
 
 
 def _standing(agent: dict[str, Any]) -> str:

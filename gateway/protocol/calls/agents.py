@@ -12,7 +12,8 @@ from gateway.protocol.limits import MAX_REASON_CHARS
 
 
 class AgentSummary(Result, frozen=True):
-    """One configured agent as `agents.list` tells it."""
+    """One configured agent as `agents.list` tells it. `held`: why its messages wait, and the command that lets them go
+    on."""
 
     id: str
     runtime: str
@@ -20,6 +21,7 @@ class AgentSummary(Result, frozen=True):
     is_default: bool = False
     quarantined: bool = False
     stopped: bool = False
+    held: str | None = None
     workers: int = 0
 
 

@@ -68,14 +68,10 @@ def _health(told: dict[str, object], run: Invocation) -> Iterator[Check]:
         trouble = database.get("trouble") if isinstance(database, dict) else None
         yield Check("health", FAIL, str(trouble or "the gateway says it is not well"), "peergate status")
     agents = told.get("agents")
-    held = [str(each.get("id")) for each in agents if each.get("quarantined")] if isinstance(agents, list) else []
-    for agent in held:
-        yield Check(
-            "quarantine",
-            WARN,
-            f"agent {agent} died again and again, or was put there",
-            f"peergate logs; peergate agents release {agent}",
-        )
+    for agent in [each for each in agents if each.get("quarantined")] if isinstance(agents, list) else []:
+        name = agent.get("id")
+        why = agent.get("held") or f"agent {name} is in quarantine"
+        yield Check("quarantine", WARN, str(why), f"peergate logs; peergate agents release {name}")
     if read_status(run.running_dir) is None:
         yield Check(
             "status file", WARN, f"none in {run.running_dir}", "without it nothing can be said while a gateway is dead"

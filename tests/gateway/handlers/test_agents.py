@@ -132,3 +132,22 @@ async def test_stopping_ends_the_turn_and_restarting_repeats_it(box):
     assert (await box.services.runs.wait("one", 0)).state == "aborted"
     assert box.supervisor.stopped[-1][0] == again.born.spawn
     assert (await caller.ask("agents.list"))["agents"][0]["stopped"]
+
+
+async def test_an_agent_that_is_held_says_why_and_what_ends_it(box):
+    caller = Caller(box.services)
+    await caller.ask("agents.quarantine", agentId="main", reason="it loops")
+    await caller.ask("agents.stop", agentId="scout")
+
+    async def held(method: str) -> dict[str, str]:
+        return {one["id"]: one.get("held") for one in (await caller.ask(method))["agents"]}
+
+    told = await held("agents.list")
+    assert told == {
+        "main": "agent main is in quarantine (it loops); to release it: peergate agents release main",
+        "scout": "agent scout is stopped until its next message; or: peergate agents restart scout",
+    }
+    assert await held("health") == told
+    await caller.ask("agents.release", agentId="main")
+    await caller.ask("agents.restart", agentId="scout")
+    assert await held("agents.list") == {"main": None, "scout": None}

@@ -77,3 +77,11 @@ def test_a_door_of_another_uid_than_its_directory_is_told(peergate: Shell, monke
         monkeypatch.setattr(os, "lstat", lstat)
         told = doors_of(peergate)["operator.sock"]
     assert (told["status"], "belongs to another uid than its directory" in told["found"]) == ("fail", True)
+
+
+def test_an_agent_in_quarantine_is_told_with_the_reason(peergate: Shell):
+    held = "agent scout is in quarantine (it loops); to release it: peergate agents release scout"
+    health = {"ok": True, "agents": [{"id": "scout", "quarantined": True, "held": held}, {"id": "main"}]}
+    with FakeDoor(peergate.runtime, {"health": answering(health)}):
+        checks = peergate("doctor", "--json").document["checks"]
+    assert [each["found"] for each in checks if each["name"] == "quarantine"] == [held]

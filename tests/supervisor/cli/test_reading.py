@@ -129,6 +129,15 @@ def test_agents_are_listed_and_held_alone(peergate: Shell):
     assert door.calls("agents.stop") == [{"agentId": "main"}]
 
 
+def test_agents_that_are_held_say_why_and_what_ends_it(peergate: Shell):
+    held = "agent scout is in quarantine (it loops); to release it: peergate agents release scout"
+    row = {"id": "scout", "runtime": "python", "quarantined": True, "held": held}
+    with FakeDoor(peergate.runtime, {"agents.list": answering({"agents": [row]})}):
+        head, told = peergate("agents").out.splitlines()
+    assert head.endswith("STATE        WHY, AND WHAT ENDS IT")
+    assert told.endswith(f"quarantined  {held}")
+
+
 def test_sessions_pass_their_filters_on(peergate: Shell):
     row = {"key": "agent:main:main", "status": "done", "updatedAt": 1, "label": "x"}
     with FakeDoor(peergate.runtime, {"sessions.list": answering({"sessions": [row]})}) as door:
