@@ -18,6 +18,11 @@ from supervisor.cli.targets import session_key
 CHUNK_SECONDS = 25.0
 """One `agent.wait` on the wire; a longer wait asks again, so that it survives any number of gateways."""
 PENDING = "pending"
+ENDED = {
+    "failed": "failed", "aborted": "was aborted", "interrupted": "was interrupted", "timed_out": "ran out of time",
+    "error": "failed", "timeout": "ran out of time",
+}  # fmt: skip
+"""How a run ended, by its state, or by its status where that is all that is known."""
 
 
 @command(
@@ -106,9 +111,11 @@ def run_text(result: Mapping[str, Any]) -> str:
     if status == PENDING:
         why = f" ({one_line(result['waits'], 2000)})" if result.get("waits") else ""
         return f"still {one_line(result.get('state') or 'running')}{why}: peergate wait {one_line(result.get('runId'))}"
-    why = one_line(result.get("error") or result.get("stopReason"), 2000)
+    state = str(result.get("state") or status)
+    why = one_line(result.get("error") or result.get("stopReason") or "no reason was given", 2000)
     partial = result.get("reply")
-    return f"{one_line(status)}: {why}" + (f"\n{clean(str(partial))}" if partial else "")
+    ended = f"run {one_line(result.get('runId'))} {ENDED.get(state) or one_line(state)}: {why}"
+    return ended + (f"\n{clean(str(partial))}" if partial else "")
 
 
 @command("abort", "peergate abort agent:main:main", "peergate abort main", "peergate abort --run 5d0c…")

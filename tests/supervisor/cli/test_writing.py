@@ -135,8 +135,18 @@ def test_send_wait_runs_a_turn_to_its_end(peergate: Shell):
     ("result", "code", "words"),
     [
         ({"runId": "r", "status": "ok", "reply": "yes"}, 0, "yes"),
-        ({"runId": "r", "status": "error", "error": "no worker"}, 1, "error: no worker"),
-        ({"runId": "r", "status": "timeout", "stopReason": "time", "reply": "half"}, 1, "timeout: time\nhalf"),
+        ({"runId": "r", "status": "error", "error": "no worker"}, 1, "run r failed: no worker"),
+        (
+            {"runId": "r", "status": "error", "state": "aborted", "error": "by me"},
+            1,
+            "run r was aborted: by me",
+        ),
+        ({"runId": "r", "status": "error", "state": "interrupted"}, 1, "run r was interrupted: no reason was given"),
+        (
+            {"runId": "r", "status": "timeout", "state": "timed_out", "stopReason": "time", "reply": "half"},
+            1,
+            "run r ran out of time: time\nhalf",
+        ),
         ({"runId": "r", "status": "pending", "state": "running"}, 1, "still running: peergate wait r"),
         (
             {"runId": "r", "status": "pending", "state": "queued", "waits": "it is held"},
