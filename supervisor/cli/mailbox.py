@@ -9,6 +9,7 @@ import click
 
 from supervisor.cli.asking import WRITE_PATIENCE, ask
 from supervisor.cli.invocation import Invocation, command, framed
+from supervisor.cli.named import check_session
 from supervisor.cli.output import ago, clean, one_line, table
 from supervisor.cli.targets import session_key
 
@@ -32,6 +33,8 @@ mailbox = framed(
 def show_all(run: Invocation, filters: Mapping[str, Any]) -> None:
     """Print `mailbox.list`."""
     told = ask(run.doors, "mailbox.list", filters)
+    if not told.get("messages") and "sessionKey" in filters:
+        check_session(run.doors, filters["sessionKey"])
     run.answer(told, lambda: mailbox_text(told))
 
 

@@ -11,6 +11,7 @@ import click
 from gateway.protocol.run_states import RunState
 from supervisor.cli.asking import ask
 from supervisor.cli.invocation import Invocation, command
+from supervisor.cli.named import check_agent, check_session
 from supervisor.cli.output import span, table
 from supervisor.cli.targets import session_key
 
@@ -33,9 +34,14 @@ def runs(run: Invocation, session: str | None, agent: str | None, state: str | N
 
     --json prints {runs: [{runId, sessionKey, agentId, state, lane, attempt, createdAt, startedAt, endedAt, text, error,
     stopReason, waits, …}]}."""
-    wanted = {"sessionKey": session_key(session) if session else None, "agentId": agent, "state": state}
+    key = session_key(session) if session else None
+    wanted = {"sessionKey": key, "agentId": agent, "state": state}
     filters = {name: value for name, value in wanted.items() if value is not None}
     found = _runs(run.doors, filters, limit)
+    if not found and agent:
+        check_agent(run.doors, agent)
+    if not found and key:
+        check_session(run.doors, key)
     run.answer({"runs": found}, lambda: runs_text(found))
 
 

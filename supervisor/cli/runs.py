@@ -11,8 +11,8 @@ import click
 from supervisor.cli.asking import WRITE_PATIENCE, ask, open_client, use_tool
 from supervisor.cli.errors import FAILED, CliError, Usage
 from supervisor.cli.invocation import Invocation, command
+from supervisor.cli.named import no_session, session_exists
 from supervisor.cli.output import clean, note, one_line
-from supervisor.cli.sessions import no_session
 from supervisor.cli.targets import session_key
 
 CHUNK_SECONDS = 25.0
@@ -53,10 +53,6 @@ def _inside(doors: Sequence[str]) -> bool:
     """Whether the gateway knows us as a process inside an agent, which has the session tools and nothing else."""
     with open_client(doors) as client:
         return client.principal.get("kind") in ("tool", "worker")
-
-
-def _exists(doors: Sequence[str], key: str) -> bool:
-    return ask(doors, "sessions.describe", {"key": key}).get("session") is not None
 
 
 def _cancel_child(doors: Sequence[str], child: str) -> dict[str, Any]:
@@ -135,7 +131,7 @@ def abort(run: Invocation, session: str | None, run_id: str | None, reason: str 
         params = {"sessionKey": session_key(session) if session else None, "runId": run_id, "reason": reason}
         given = {key: value for key, value in params.items() if value}
         told = ask(run.doors, "chat.abort", given, patience=WRITE_PATIENCE)
-        if session and not told.get("aborted") and not _exists(run.doors, session_key(session)):
+        if session and not told.get("aborted") and not session_exists(run.doors, session_key(session)):
             raise no_session(run.doors, session_key(session))
     runs = ", ".join(map(str, told.get("runIds") or ()))
     run.answer(told, lambda: f"aborted {one_line(runs)}" if told.get("aborted") else "nothing was running")

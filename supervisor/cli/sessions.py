@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from supervisor.cli.asking import ask, ask_as
+from supervisor.cli.asking import ask_as
 from supervisor.cli.errors import CliError, NotAllowed
 from supervisor.cli.invocation import Invocation, command
+from supervisor.cli.named import check_agent, check_session, no_session
 from supervisor.cli.output import ago, clean, clock, one_line, table
 from supervisor.cli.targets import session_key
 
@@ -27,7 +28,12 @@ def sessions(
     wanted = {"agentId": agent, "activeMinutes": active, "search": search, "limit": limit}
     filters = {name: value for name, value in wanted.items() if value is not None}
     parent = {"spawnedBy": session_key(spawned_by)} if spawned_by else {}
-    told, _ = ask_as(run.doors, ("sessions.list", {**filters, **parent}), ("sessions_list", filters))
+    told, inside = ask_as(run.doors, ("sessions.list", {**filters, **parent}), ("sessions_list", filters))
+    if not told.get("sessions") and not inside:
+        if agent:
+            check_agent(run.doors, agent)
+        if spawned_by:
+            check_session(run.doors, session_key(spawned_by))
     run.answer(told, lambda: sessions_text(told))
 
 
@@ -66,16 +72,6 @@ def history(run: Invocation, session: str, limit: int, offset: int) -> None:
     if told.get("sessionId", "") is None:
         raise no_session(run.doors, str(params["sessionKey"]))
     run.answer(told, lambda: history_text(told))
-
-
-def no_session(doors: Sequence[str], key: str) -> CliError:
-    """The error that there is no such session, with the nearest there are."""
-    import difflib  # costs more than a short command should, and only mistakes need it
-
-    known = [str(each.get("key")) for each in ask(doors, "sessions.list", {"limit": 1000}).get("sessions") or ()]
-    near = difflib.get_close_matches(key, known, n=3)
-    fix = f"the nearest: {', '.join(near)}" if near else "peergate sessions lists those there are"
-    return CliError(f"there is no session {key}", fix=fix)
 
 
 def history_text(told: Mapping[str, Any]) -> str:

@@ -41,7 +41,9 @@ def test_what_goes_on_comes_first_and_each_run_once(peergate: Shell):
 
 def test_the_filters_are_passed_on_and_nothing_found_is_said(peergate: Shell):
     words = ("--session", "main", "--agent", "main", "--state", "timed_out", "--limit", "7")
-    with FakeDoor(peergate.runtime, {"runs.list": answering({"runs": []})}) as door:
+    agents, known = answering({"agents": [{"id": "main"}]}), answering({"session": {}})
+    answers = {"runs.list": answering({"runs": []}), "agents.list": agents, "sessions.describe": known}
+    with FakeDoor(peergate.runtime, answers) as door:
         assert peergate("runs", *words).out == "no runs\n"
     wanted = {"sessionKey": "agent:main:main", "agentId": "main", "state": "timed_out", "limit": 7}
     assert door.calls("runs.list") == [{**wanted, "unfinished": True}, wanted]
