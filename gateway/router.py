@@ -24,9 +24,9 @@ from gateway.auth.ratelimit import retry_after
 from gateway.auth.writebudget import MAX_CALLS, WINDOW_MS, WriteBudget, payer_of
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
-from gateway.protocol.calls.row import Row
+from gateway.protocol.calls.row import Row, instead_of
 from gateway.protocol.errors import ErrorShape, Refusal, forbidden, invalid, unavailable
-from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request, malformed_text
+from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request, malformed_text, unexpected_member
 from gateway.protocol.limits import MAX_IN_FLIGHT
 from gateway.services.later import Later
 from supervisor.crashpoints import crashpoint
@@ -291,7 +291,10 @@ def _decode(row: Row, request: Request, codec: Codec) -> Any:
     try:
         return (row.decoder if codec is MSGPACK else row.json_decoder).decode(request.params)
     except MALFORMED as error:
-        raise invalid(f"invalid {row.name} params: {malformed_text(error)}") from None
+        # OpenClaw's clients compare this text too; only ours are told more.
+        name = unexpected_member(error) if codec is MSGPACK else None
+        hint = f"; {instead_of(name, row.params)}" if name is not None else ""
+        raise invalid(f"invalid {row.name} params: {malformed_text(error)}{hint}") from None
 
 
 def _reserve(peer: Peer, id: str) -> None:

@@ -90,6 +90,12 @@ def malformed_text(error: Exception) -> str:
     return text
 
 
+def unexpected_member(error: Exception) -> str | None:
+    """The name of a member too many at the root of what somebody sent, or None when something else is wrong."""
+    found = _UNKNOWN.fullmatch(str(error))
+    return found["name"] if found and found["place"] is None else None
+
+
 def _pointer(place: str | None) -> str:
     return re.sub(r"\[(.*?)\]", r".\1", place or "").replace(".", "/")
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.asking import ask, ask_with_key, open_client
-from supervisor.cli.errors import Usage
+from supervisor.cli.errors import CallRefused, Usage
 from supervisor.cli.given import json_object
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.output import print_json
@@ -42,6 +42,12 @@ def call(run: Invocation, method: str | None, params: str, timeout: float, metho
 
 
 def _ask(run: Invocation, method: str, params: dict[str, Any], timeout: float) -> Any:
-    if "idempotencyKey" in params:
-        return ask_with_key(run.doors, method, params, timeout=timeout)
-    return ask(run.doors, method, params, timeout=timeout, patience=0)
+    try:
+        if "idempotencyKey" in params:
+            return ask_with_key(run.doors, method, params, timeout=timeout)
+        return ask(run.doors, method, params, timeout=timeout, patience=0)
+    except CallRefused as error:
+        # Who may not do everything is told of a method there is not what is told of one that is not theirs.
+        if error.details.get("code") == "MISSING_SCOPE" or f"unknown method: {method[:128]}" in error.message:
+            error.fix = "peergate call --methods lists those you may call"
+        raise

@@ -11,6 +11,7 @@ import pytest
 from gateway.auth.principal import Kind, Principal, Refusal
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
+from gateway.protocol.calls.row import Params, instead_of
 from gateway.protocol.errors import ErrorShape, forbidden, unavailable
 from gateway.protocol.frames import JSON, Request
 from gateway.protocol.limits import MAX_IN_FLIGHT, MAX_ROW_BYTES
@@ -135,6 +136,39 @@ def test_wrong_parameters_are_named(params: object, words: str):
     assert peer.error.code == "INVALID_REQUEST"
     assert peer.error.message.startswith("invalid sessions.list params: ")
     assert words in peer.error.message
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "hint"),
+    [
+        (
+            "runs.list",
+            "sesionKey",
+            "did you mean sessionKey? allowed: sessionKey, agentId, spawnedBy, state, ",
+        ),
+        ("runs.list", "x" * 100_000, "allowed: sessionKey, agentId, spawnedBy, state, unfinished, limit, offset"),
+        ("mailbox.drop", "identity", "allowed: id"),
+        ("system.processes", "x", "allowed: none"),
+        ("agent", "mesage", "did you mean message? allowed: message, idempotencyKey, agentId, sessionKey, sessionId, "),
+    ],
+)
+def test_a_parameter_there_is_not_is_answered_with_those_there_are(method: str, name: str, hint: str):
+    peer = Listener(operator())
+    make_router(None, **{method.replace(".", "__"): lambda call: None}).dispatch(peer, request(method, {name: 1}))
+    assert f"at root: unexpected property '{name}'; {hint}" in peer.error.message
+    assert "lane" not in peer.error.message  # of `agent`, and nothing is done with it
+    peer = Listener(operator())
+    peer.codec = JSON  # OpenClaw's clients compare the text
+    raw = msgspec.Raw(msgspec.json.encode({name: 1}))
+    make_router(None, **{method.replace(".", "__"): lambda call: None}).dispatch(peer, Request("2", method, raw))
+    assert peer.error.message == f"invalid {method} params: at root: unexpected property '{name}'"
+
+
+def test_of_very_many_parameters_some_are_named():
+    many = msgspec.defstruct("Many", [(f"p{number:02}", int, 0) for number in range(30)], bases=(Params,), frozen=True)
+    told = instead_of("p300", cast(type[Params], many))
+    assert told.startswith("did you mean p")
+    assert told.endswith("p22, p23, and 6 more")
 
 
 def test_deep_nesting_is_an_error_like_any_other():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -25,6 +26,8 @@ class Result(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
 Inert = msgspec.Raw
 """The type of a parameter that OpenClaw's clients may send and nothing is done with: never decoded, so that it may be
 anything and costs nothing."""
+MAX_NAMED, MAX_GUESSED_CHARS = 24, 64
+"""How many parameters one that is wrong is answered with, and how much of it is compared with them."""
 ABSENT = msgspec.Raw(b"")
 """An inert parameter that was not sent."""
 
@@ -34,6 +37,15 @@ def given(params: Params) -> list[str]:
     names = zip(params.__struct_fields__, params.__struct_encode_fields__, strict=True)
     values = ((shown, getattr(params, name)) for name, shown in names)
     return [shown for shown, value in values if isinstance(value, msgspec.Raw) and memoryview(value).nbytes]
+
+
+def instead_of(name: str, params: type[Params]) -> str:
+    """What somebody is told who named no parameter there is: the nearest, and all there are but inert ones."""
+    fields = msgspec.structs.fields(params)
+    known = [field.encode_name for field in fields if not isinstance(field.default, msgspec.Raw)]
+    near = difflib.get_close_matches(name[:MAX_GUESSED_CHARS], known, n=1)
+    more = f", and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    return f"{f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(known[:MAX_NAMED]) or 'none'}{more}"
 
 
 class Nothing(Params, frozen=True):

@@ -13,7 +13,8 @@ def test_call_reaches_any_method(peergate: Shell):
     with FakeDoor(peergate.runtime, {"echo": lambda params: params}) as door:
         assert peergate("call", "echo", '{"a": [1]}').document == {"a": [1]}
         assert peergate("call", "--methods").document == ["connect", "echo"]
-        assert peergate("call", "nope").code == 1
+        unknown = peergate("call", "nope")
+        assert (unknown.code, unknown.err.splitlines()[1]) == (1, "  peergate call --methods lists those you may call")
         assert peergate("call", "echo", "[1]").code == 2
         assert peergate("call", "echo", "{").code == 2
         assert peergate("call").code == 2
