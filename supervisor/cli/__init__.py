@@ -177,14 +177,15 @@ def _click_words(error: click.ClickException) -> tuple[str, int, str | None]:
     return message, error.exit_code, f"{context.command_path} --help" if context is not None else None
 
 
-def _print_error(code: str, message: str, exit_code: int, fix: str | None, key: str | None = None) -> None:
-    told = {"code": code, "message": message, "exitCode": exit_code, "fix": fix, "idempotencyKey": key}
+def _print_error(code: str, message: str, exit_code: int, fix: str | None, **more: str | None) -> None:
+    told = {"code": code, "message": message, "exitCode": exit_code, "fix": fix, **more}
     print_json({"error": {name: value for name, value in told.items() if value is not None}})
 
 
 def _tell(invocation: Invocation, error: CliError) -> int:
     if invocation.json:
-        _print_error(error.code, error.message, error.exit_code, error.fix, error.key)
+        about = {"method": error.method, "idempotencyKey": error.key}
+        _print_error(error.code, error.message, error.exit_code, error.fix, **about)
     note(f"peergate: {error.message}")
     if error.fix:
         note(f"  {error.fix}")

@@ -48,6 +48,6 @@ def _ask(run: Invocation, method: str, params: dict[str, Any], timeout: float) -
         return ask(run.doors, method, params, timeout=timeout, patience=0)
     except CallRefused as error:
         # Who may not do everything is told of a method there is not what is told of one that is not theirs.
-        if error.details.get("code") == "MISSING_SCOPE" or f"unknown method: {method[:128]}" in error.message:
+        if error.details.get("code") == "MISSING_SCOPE" or error.message.startswith("unknown method: "):
             error.fix = "peergate call --methods lists those you may call"
         raise

@@ -19,11 +19,13 @@ INTERRUPTED = 130  # what a shell says of Ctrl-C
 
 class CliError(Exception):
     """Refused or failed. `code` is the word programs get with --json, `fix` what the person may do about it. `key`: the
-    idempotency key of a call that was not answered and may have been carried out all the same."""
+    idempotency key of a call that was not answered and may have been carried out all the same; `method`: what the
+    gateway was asked for, by its name on the wire."""
 
     exit_code = FAILED
     code = "FAILED"
     key: str | None = None
+    method: str | None = None
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
         super().__init__(message)
@@ -82,10 +84,12 @@ class Usage(CliError):
 
 
 class CallRefused(CliError):
-    """The gateway answered with an error. `details` is what it said beside the sentence."""
+    """The gateway answered with an error. `details` is what it said beside the sentence, `method` what was asked: a
+    person typed another word, so the sentence begins without it."""
 
     def __init__(self, method: str, shape: Mapping[str, Any]) -> None:
-        super().__init__(f"{method}: {shape.get('message') or 'refused without a reason'}")
+        super().__init__(str(shape.get("message") or f"{method} was refused without a reason"))
+        self.method = method
         self.code = str(shape.get("code") or "FAILED")
         details = shape.get("details")
         self.details: Mapping[str, Any] = details if isinstance(details, Mapping) else {}

@@ -102,7 +102,7 @@ class RemoteClient:
     def call(self, method: str, params: Mapping[str, Any] | None = None, *, timeout: float | None = 30.0) -> Any:
         """The payload of the (first) answer to one call."""
         asked = dict(params or {})
-        _must_travel(method, asked)
+        _must_travel(asked)
         self.greet()
         try:
             return trio.from_thread.run(self._call, method, asked, timeout, trio_token=self._token)
@@ -197,13 +197,13 @@ def about_us() -> dict[str, Any]:
     return {"id": "cli", "mode": "cli", "version": own_version(), "platform": sys.platform, "displayName": name[:64]}
 
 
-def _must_travel(method: str, params: Mapping[str, Any]) -> None:
+def _must_travel(params: Mapping[str, Any]) -> None:
     try:
         size = len(msgspec.json.encode(params))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise Usage(f"{method}: this cannot travel: {error}") from None
+        raise Usage(f"this cannot travel: {error}") from None
     if size > MAX_PAYLOAD_BYTES:
-        raise Usage(f"{method}: {size} bytes are more than the {MAX_PAYLOAD_BYTES} one call may have")
+        raise Usage(f"{size} bytes are more than the {MAX_PAYLOAD_BYTES} one call may have")
 
 
 # --- what a person is told --------------------------------------------------------------------------------------------

@@ -232,9 +232,9 @@ class Client:
         try:
             body = msgpack.packb({"type": "req", "id": identity, "method": method, "params": dict(params)})
         except (ValueError, OverflowError, RecursionError) as error:  # a lone surrogate, a number above 64 bits
-            raise Usage(f"{method}: this cannot travel: {error}") from None
+            raise Usage(f"this cannot travel: {error}") from None
         if len(body) > MAX_PAYLOAD_BYTES:
-            raise Usage(f"{method}: {len(body)} bytes are more than the {MAX_PAYLOAD_BYTES} one call may have")
+            raise Usage(f"{len(body)} bytes are more than the {MAX_PAYLOAD_BYTES} one call may have")
         self._outbox.append(len(body).to_bytes(4, "big") + body)
         return identity
 

@@ -35,7 +35,7 @@ def token(home: Path) -> str:
     [
         ("health",), ("status",), ("agents",), ("sessions",), ("history", "main"), ("mailbox",), ("devices",),
         ("audit",),
-        ("logs", "-n", "1"), ("call", "system-presence"), ("call", "--methods"),
+        ("runs",), ("logs", "-n", "1"), ("call", "system-presence"), ("call", "--methods"),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -44,7 +44,7 @@ def test_a_command_that_asks_works_over_the_network(peergate: Shell, far: FarAwa
     ended = peergate("--url", far.url, *words, "--json")
     assert ended.code in (0, 1), ended.err
     if ended.code:  # this door has no session and no log; that is what it said, over the network
-        assert ended.err.startswith(("peergate: there is no session", "peergate: logs.tail:"))
+        assert ended.err.startswith(("peergate: there is no session", "peergate: no log file is written"))
 
 
 def test_events_arrive_as_they_happen(peergate: Shell, far: FarAway):

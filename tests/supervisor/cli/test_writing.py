@@ -93,6 +93,17 @@ def test_what_nobody_answered_can_be_asked_for_again_and_counts_once(peergate: S
     assert [call["idempotencyKey"] for call in door.calls("tools.invoke") + door.calls("agent")] == [key] * 3
 
 
+def test_a_refusal_begins_with_what_is_wrong_and_not_with_the_name_on_the_wire(peergate: Shell):
+    def refuse(_: dict[str, Any]) -> Any:
+        raise No("INVALID_REQUEST", "message must not be empty")
+
+    with FakeDoor(peergate.runtime, {"tools.invoke": refuse}):
+        told, document = peergate("send", "main", "x"), peergate("send", "main", "x", "--json").document
+    assert told.err == "peergate: message must not be empty\n"
+    assert document["error"]["message"] == "message must not be empty"
+    assert document["error"]["method"] == "tools.invoke"
+
+
 def test_where_nothing_runs_nothing_is_in_doubt(peergate: Shell):
     error = peergate("send", "main", "x", "--json").document["error"]
     assert (error["code"], error["fix"]) == ("NOT_RUNNING", "start it with: peergate up")

@@ -104,7 +104,7 @@ def test_a_refusal_names_the_flag_it_is_about(peergate: Shell, door: Door, refus
 
     with door(cron_add=refuse):
         ended = peergate("cron", "add", "a", "--every", "1h", "-m", "b")
-    assert (ended.code, ended.err) == (1, f"peergate: {flag}cron.add: {refusal}\n")
+    assert (ended.code, ended.err) == (1, f"peergate: {flag}{refusal}\n")
 
 
 def test_a_declared_job_says_what_became_of_it(peergate: Shell, door: Door):
