@@ -38,7 +38,7 @@ _COPIED = [name for name in RunSnapshot.__struct_fields__ if name in RunRecord._
 
 def no_run(run_id: str) -> Refusal:
     """What somebody is told who names a run there is not."""
-    return invalid(f'there is no run "{run_id[:128]}"; peergate call runs.list shows those there are')
+    return invalid(f'there is no run "{run_id[:128]}"; peergate runs lists those there are')
 
 
 def snapshot_of(run: RunRecord, state: str | None = None) -> RunSnapshot:

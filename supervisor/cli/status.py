@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import click
+
 from supervisor.cli.asking import ask
-from supervisor.cli.errors import NotRunning
+from supervisor.cli.errors import FAILED, NotRunning
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.output import note, one_line, pairs, size, span, table
 from supervisor.cli.snapshot import process_rows, read_status
 
 
-@command("health", "peergate health", "peergate health --json")
-def health(run: Invocation) -> None:
-    """Is it well, and how busy. Exit code 69 when nothing runs or no gateway answers within two seconds."""
+@command("health", "peergate health", "peergate health --json", "peergate health --alive     # for a liveness probe")
+@click.option("--alive", is_flag=True, help="Exit code 0 when a gateway answers, also when it is not well.")
+def health(run: Invocation, alive: bool) -> None:
+    """Is it well, and how busy. Exit code 1 when it is not well, which a restart seldom mends; 69 when nothing runs or
+    no gateway answers within two seconds."""
     told = ask(run.doors, "health", timeout=2.0)
     run.answer(told, lambda: health_text(told))
+    if not told.get("ok") and not alive:
+        click.get_current_context().exit(FAILED)
 
 
 def health_text(told: Mapping[str, Any]) -> str:

@@ -81,9 +81,10 @@ def test_a_full_disk_refuses_new_work_answers_reads_and_recovers_by_itself(syste
         health = system.call("health")
         assert not health["ok"]
         assert "is full" in health["database"]["trouble"]
-        told = system.cli("health").stdout
-        assert "NOT WELL" in told
-        assert "is full" in told
+        told = system.cli("health")
+        assert (told.returncode, system.cli("health", "--alive").returncode) == (1, 0)
+        assert "NOT WELL" in told.stdout
+        assert "is full" in told.stdout
         (system.state / "ballast").unlink()
         eventually(lambda: system.call("health")["ok"])
         send(system, "after")

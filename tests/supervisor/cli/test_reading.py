@@ -34,6 +34,16 @@ def test_health_tells_a_person_and_a_program(peergate: Shell):
     assert document.document == HEALTH
 
 
+def test_a_system_that_is_not_well_is_an_exit_code_unless_only_life_is_asked_for(peergate: Shell):
+    ailing = {**HEALTH, "ok": False, "database": {"trouble": "the disk is full"}}
+    with FakeDoor(peergate.runtime, {"health": answering(ailing)}):
+        told, document, alive = peergate("health"), peergate("health", "--json"), peergate("health", "--alive")
+    assert (told.code, document.code, alive.code) == (1, 1, 0)
+    assert "NOT WELL" in told.out
+    assert told.out == alive.out
+    assert document.document == ailing
+
+
 def test_options_are_understood_before_and_after_the_command(peergate: Shell):
     elsewhere = peergate.home / "elsewhere"
     with FakeDoor(elsewhere, {"health": answering(HEALTH)}):
