@@ -63,7 +63,8 @@ def lease(
         # Also of a later attempt: a parked message that is tried again may find its session begun anew.
         said = sessions.add_message(db, run.session, now, "user", _words(db, mail), run.id, mail.provenance)
         changes += [Said(said)] if said else []
-    sessions.update(db, run.session, status="running", updated_at=now, last_run=run.id)
+    # Not the error of the run before: what is told of the last run is about this one.
+    sessions.update(db, run.session, status="running", updated_at=now, last_run=run.id, last_error=None)
     changes.append(SessionChanged(run.session, "run"))
     return Outcome(_assignment(db, run, resumed=False), changes)
 

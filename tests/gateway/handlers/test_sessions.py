@@ -121,6 +121,19 @@ async def test_lists_show_who_spawned_whom_and_which_process_did_it(box):
     assert (await caller.ask("sessions.describe", key="agent:main:nothing"))["session"] is None
 
 
+async def test_a_session_that_runs_again_tells_no_error_of_the_run_before(box):
+    await box.send("one")
+    worker, run = await box.take()
+    await worker.finish(run, status="failed", error="it broke")
+    caller = Caller(box.services)
+    (row,) = (await caller.ask("sessions.list"))["sessions"]
+    assert (row["status"], row["lastRunError"]) == ("failed", "it broke")
+    await box.send("two")
+    second = await worker.next()
+    (row,) = (await caller.ask("sessions.list"))["sessions"]
+    assert (row["status"], row["lastRunId"], "lastRunError" in row) == ("running", second.run_id, False)
+
+
 async def test_history_pages_back_from_the_newest(box):
     await box.send("one")
     worker, run = await box.take()
