@@ -5,6 +5,7 @@ widely."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -36,6 +37,17 @@ from supervisor.uids import NoUid
 
 CANNOT_START = 1
 T = TypeVar("T")
+
+
+_MEND = {
+    errno.EROFS: "mount the file system it is on writable",
+    errno.ENOSPC: "make room on the disk it is on",
+    errno.EDQUOT: "make room within the quota",
+    errno.EACCES: "start this as the user whose it is",
+    errno.ENOTDIR: "move away the file that stands in its path",
+    errno.EEXIST: "move away the file that stands in its path",
+}
+"""What to do about a directory, by why it cannot be used."""
 
 
 class Refused(Exception):
@@ -127,11 +139,8 @@ async def _with_locks(
     notifier: Notifier,
     held: ExitStack,
 ) -> int:
-    for directory, mode in ((options.state_dir, 0o700), (options.runtime_dir, 0o711)):
-        try:
-            os.close(open_directory(directory, mode))
-        except OSError as error:
-            raise Refused(f"{directory} cannot be used: {error.strerror}", CANNOT_START) from error
+    _make_directory(options.state_dir, 0o700, "--state-dir")
+    _make_directory(options.runtime_dir, 0o711, "--runtime-dir")
     lock = held.enter_context(Lock(options.state_dir, options.runtime_dir))
     if not options.wait:
         lock.take_nowait()
@@ -147,6 +156,15 @@ async def _with_locks(
         log.warning(warning)
     check_places(options, resolved, log)
     return await _serve(options, resolved, table, asked, log, notifier, held)
+
+
+def _make_directory(path: str, mode: int, flag: str) -> None:
+    try:
+        os.close(open_directory(path, mode))
+    except OSError as error:
+        mend = _MEND.get(error.errno or 0, "see that it can be made and written")
+        what = f"{path} cannot be used: {error.strerror}; {mend}, or name another with {flag}"
+        raise Refused(what, CANNOT_START) from error
 
 
 def _register_ourselves(table: SpawnTable) -> None:

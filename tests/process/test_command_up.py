@@ -40,3 +40,16 @@ def test_nothing_says_ready_when_the_start_is_refused():
         assert "peergate is ready" not in ended.stderr
     finally:
         system.remove()
+
+
+def test_a_directory_that_cannot_be_used_is_told_with_what_mends_it(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    system = System()
+    try:
+        for flag in ("--state-dir", "--runtime-dir"):
+            ended = system.cli("up", flag, str(tmp_path / "file" / "peergate"))
+            assert ended.returncode == 1
+            assert "file/peergate cannot be used: File exists; move away the file" in ended.stderr
+            assert f"or name another with {flag}" in ended.stderr
+    finally:
+        system.remove()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -108,6 +109,17 @@ def test_a_copy_for_which_there_is_no_room_says_where_to_make_some(system: Syste
             assert told.stderr.endswith(f"the disk is full; make room in {system.state} (0.0 MiB free)\n"), words
         (system.state / "ballast").unlink()
         assert system.cli("restore", saved).returncode == 0
+
+
+def test_a_start_on_a_read_only_disk_says_how_to_mend_that(system: System):
+    with tmpfs(system.state):
+        system.start()
+        assert system.stop() == 0
+        subprocess.run(["mount", "-o", "remount,ro", str(system.state)], check=True)
+        ended = system.cli("up")
+    assert ended.returncode == 1
+    told = "Read-only file system; mount the file system it is on writable, or name another with --state-dir"
+    assert f"{system.state} cannot be used: {told}" in ended.stderr
 
 
 def test_a_gateway_that_dies_on_a_full_disk_waits_for_room_and_says_so(system: System):
