@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from supervisor.cli import names
 from supervisor.cli.asking import WRITE_PATIENCE, ask, ask_as
 from supervisor.cli.invocation import Invocation, command, framed
 from supervisor.cli.output import table
@@ -68,7 +69,7 @@ def list_agents(run: Invocation) -> None:
 
 
 def _holding(name: str, done: str, what: str) -> click.Command:
-    @click.argument("agent")
+    @click.argument("agent", shell_complete=names.agents)
     @click.option("--reason", help="Told to whoever is affected, and logged.")
     def hold(run: Invocation, agent: str, reason: str | None) -> None:
         params = {"agentId": agent} | ({"reason": reason} if reason else {})

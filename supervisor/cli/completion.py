@@ -19,7 +19,8 @@ SHELLS = ("bash", "zsh", "fish")
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(run: Invocation, shell: str) -> None:
-    """Print the script that completes peergate's commands and options in SHELL."""
+    """Print the script that completes peergate's commands and options in SHELL, and the names of agents and (not in
+    bash) sessions while a system runs."""
     from click.shell_completion import get_completion_class
 
     found = get_completion_class(shell)

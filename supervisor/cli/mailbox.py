@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from supervisor.cli import names
 from supervisor.cli.asking import WRITE_PATIENCE, ask
 from supervisor.cli.invocation import Invocation, command, framed
 from supervisor.cli.named import check_session
@@ -69,7 +70,9 @@ def _state(message: Mapping[str, Any]) -> object:
 
 @command("list", "peergate mailbox list --parked --json", "peergate mailbox list --session main")
 @click.option("--parked", is_flag=True, help="Only those that wait for an operator.")
-@click.option("--session", metavar="SESSION", help="Only this session's (a key, or an agent).")
+@click.option(
+    "--session", metavar="SESSION", shell_complete=names.sessions, help="Only this session's (a key, or an agent)."
+)
 @click.option("-n", "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many at most.")
 def list_messages(run: Invocation, parked: bool, session: str | None, limit: int) -> None:
     """List messages nobody is through with, the oldest first."""

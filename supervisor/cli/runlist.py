@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 
 from gateway.protocol.run_states import RunState
+from supervisor.cli import names
 from supervisor.cli.asking import ask
 from supervisor.cli.invocation import Invocation, command
 from supervisor.cli.named import check_agent, check_session
@@ -25,8 +26,10 @@ _BELOW = ("SESSION", "WAITS FOR, OR HOW IT FAILED")
     "peergate runs --session agent:main:main -n 20",
     "peergate runs --json | jq -r '.runs[] | select(.waits) | .runId'",
 )
-@click.option("--session", metavar="SESSION", help="Only this session's (a key, or an agent).")
-@click.option("--agent", metavar="AGENT", help="Only this agent's.")
+@click.option(
+    "--session", metavar="SESSION", shell_complete=names.sessions, help="Only this session's (a key, or an agent)."
+)
+@click.option("--agent", metavar="AGENT", shell_complete=names.agents, help="Only this agent's.")
 @click.option("--state", type=click.Choice(get_args(RunState)), help="Only those in this state.")
 @click.option("-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
 def runs(run: Invocation, session: str | None, agent: str | None, state: str | None, limit: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from supervisor.cli import names
 from supervisor.cli.asking import WRITE_PATIENCE, ask, open_client, use_tool
 from supervisor.cli.errors import FAILED, CliError, Usage
 from supervisor.cli.invocation import Invocation, command
@@ -115,7 +116,7 @@ def run_text(result: Mapping[str, Any]) -> str:
 
 
 @command("abort", "peergate abort agent:main:main", "peergate abort main", "peergate abort --run 5d0c…")
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=names.sessions)
 @click.option("--run", "run_id", metavar="RUN", help="Only this run.")
 @click.option("--reason", help="Told to whoever waits for it.")
 def abort(run: Invocation, session: str | None, run_id: str | None, reason: str | None) -> None:

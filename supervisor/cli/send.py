@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli import given
+from supervisor.cli import given, names
 from supervisor.cli.asking import ask_with_key, use_tool
 from supervisor.cli.errors import FAILED, NOT_ALLOWED, CliError, Usage
 from supervisor.cli.invocation import Invocation, command
@@ -26,7 +26,10 @@ TAKEN_SECONDS = 30.0
 again = click.option(
     "--key", metavar="KEY", help="The key of a call that was not answered: made again, it counts once."
 )
-acting = click.option("--session-key", "acting_as", metavar="SESSION", help="Act as this session (operators only).")
+acting = click.option(
+    "--session-key", "acting_as", metavar="SESSION", shell_complete=names.sessions,
+    help="Act as this session (operators only).",
+)  # fmt: skip
 
 
 @command(
@@ -38,9 +41,9 @@ acting = click.option("--session-key", "acting_as", metavar="SESSION", help="Act
     'peergate send main "write the report" --wait      # runs the turn to its end, however long',
     passthrough=True,
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=names.sessions)
 @click.argument("message", required=False)
-@click.option("--agent", help="Instead of TARGET: this agent's main session.")
+@click.option("--agent", shell_complete=names.agents, help="Instead of TARGET: this agent's main session.")
 @click.option("--label", help="Instead of TARGET: the session with this label.")
 @click.option("--message", "-m", "option", help="Instead of MESSAGE.")
 @click.option(
@@ -128,7 +131,12 @@ def _reply_text(result: Mapping[str, Any]) -> str:
     passthrough=True,
 )
 @click.argument("task")
-@click.option("--agent", metavar="AGENT", help="Which agent's worker does it (default: the caller's own).")
+@click.option(
+    "--agent",
+    metavar="AGENT",
+    shell_complete=names.agents,
+    help="Which agent's worker does it (default: the caller's own).",
+)
 @click.option("--label", help="A name for people.")
 @click.option("--task-name", help="A name for programs, told with the result.")
 @click.option("--timeout", type=click.IntRange(1), metavar="SECONDS", help="End the run after this long.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from supervisor.cli import names
 from supervisor.cli.asking import ask_as
 from supervisor.cli.errors import CliError, NotAllowed
 from supervisor.cli.invocation import Invocation, command
@@ -16,8 +17,8 @@ from supervisor.cli.targets import session_key
 
 
 @command("sessions", "peergate sessions", "peergate sessions --agent main --active 60", "peergate sessions --json")
-@click.option("--agent", metavar="AGENT", help="Only this agent's.")
-@click.option("--spawned-by", metavar="SESSION", help="Only children of this session.")
+@click.option("--agent", metavar="AGENT", shell_complete=names.agents, help="Only this agent's.")
+@click.option("--spawned-by", metavar="SESSION", shell_complete=names.sessions, help="Only children of this session.")
 @click.option("--active", type=click.IntRange(1), metavar="MINUTES", help="Only those used in the last MINUTES.")
 @click.option("--search", metavar="TEXT", help="Only those whose key or label holds TEXT.")
 @click.option("-n", "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many at most.")
@@ -57,7 +58,7 @@ def sessions_text(told: Mapping[str, Any]) -> str:
 
 
 @command("history", "peergate history main", "peergate history agent:main:main -n 20", "peergate history main --json")
-@click.argument("session")
+@click.argument("session", shell_complete=names.sessions)
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many messages at most."
 )
