@@ -46,7 +46,7 @@ async def test_a_wait_that_ends_before_the_run_says_pending(box):
 
 
 async def test_an_unknown_run_is_said_to_be_unknown(box):
-    with pytest.raises(Refusal, match='there is no run "nothing"; peergate call runs'):
+    with pytest.raises(Refusal, match='there is no run "nothing"; peergate runs lists'):
         await box.services.runs.wait("nothing", 0)
 
 
