@@ -1,9 +1,9 @@
 """The runtime of agents that are any program: the message on standard input, the reply on standard output.
 
-`protocol: "text"`: standard input is the message and then ends; standard output is the reply. `protocol: "jsonl"`: one
-JSON object per line both ways (see `agentproc.runtimes.jsonl`). What it writes to standard error goes to the log. An
-exit code other than 0 fails the run. The program finds the gateway by PEERGATE_SOCKET, and `peergate send` in it acts
-as this agent's session."""
+`protocol: "text"`: standard input is the message and then ends; standard output is the reply, and is said as it comes
+(see `agentproc.runtimes.speech`). `protocol: "jsonl"`: one JSON object per line both ways (see
+`agentproc.runtimes.jsonl`). What it writes to standard error goes to the log. An exit code other than 0 fails the run.
+The program finds the gateway by PEERGATE_SOCKET, and `peergate send` in it acts as this agent's session."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from agentproc.failure import cut
 from agentproc.runtimes.base import TurnFailed, TurnTimedOut
 from agentproc.runtimes.jsonl import Conversation
 from agentproc.runtimes.process import Program, open_program
+from agentproc.runtimes.speech import Speech, reply_of
 
 DEFAULT_OUTPUT_BYTES = 768 * 1024
 TAIL_CHARS = 1500
@@ -71,25 +72,36 @@ class CommandRuntime(msgspec.Struct, frozen=True):
     async def _converse(self, ctx: Context, program: Program) -> tuple[str | None, int]:
         """What it answered and its exit code."""
         if self.protocol != "jsonl":
-            return await self._exchange_text(ctx, program), await program.wait()
+            return await self._converse_in_text(ctx, program)
         conversation = Conversation(ctx, program, self.output_bytes)
         reply, code = await conversation.hold(), await program.wait()
         if code == 0 and conversation.unsettled:
             raise TurnFailed(f'{self.argv[0]} ended without saying how "{conversation.unsettled[0]}" ended')
         return reply, code
 
-    async def _exchange_text(self, ctx: Context, program: Program) -> str | None:
+    async def _converse_in_text(self, ctx: Context, program: Program) -> tuple[str | None, int]:
+        speech, code = Speech(ctx), None
+        try:
+            reply, code = await self._exchange_text(ctx.message, program, speech), await program.wait()
+        finally:
+            if code != 0:  # it failed, or the turn is cut short: what it printed is all there will be
+                await speech.flush()
+        return reply or None, code
+
+    async def _exchange_text(self, message: str, program: Program, speech: Speech) -> str:
         output = bytearray()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(feed, program, ctx.message.encode())
+            nursery.start_soon(feed, program, message.encode())
+            nursery.start_soon(speech.serve)
             while len(output) <= self.output_bytes and (chunk := await program.read()):
+                speech.hear(chunk[: self.output_bytes - len(output)])
                 output += chunk
             nursery.cancel_scope.cancel()
         if len(output) > self.output_bytes:
             raise TurnFailed(
                 f"{self.argv[0]} wrote more than {self.output_bytes} bytes (limits.outputBytes); it was ended"
             )
-        return output.decode(errors="backslashreplace").strip("\n") or None
+        return reply_of(output)
 
     def _environment(self, ctx: Context) -> dict[str, str]:
         own = {"PEERGATE_AGENT": ctx.agent_id, "PEERGATE_SESSION": ctx.session_key, "PEERGATE_RUN": ctx.run_id}

@@ -18,6 +18,7 @@ from agentproc.context import ActionFailed, Context
 from agentproc.runtimes.base import TurnFailed, TurnTimedOut
 from agentproc.runtimes.command import ended_badly, feed
 from agentproc.runtimes.process import Program, open_program
+from agentproc.runtimes.speech import Speech, reply_of
 
 DEFAULT_OUTPUT_BYTES = 48 * 1024
 MOST_KEPT_CHARS = 48 * 1024
@@ -83,7 +84,7 @@ class ScheduledCommand(msgspec.Struct, frozen=True):
         own = {"PEERGATE_AGENT": ctx.agent_id, "PEERGATE_SESSION": ctx.session_key, "PEERGATE_RUN": ctx.run_id}
         async with open_program(self.argv, cwd=self.cwd, env={**os.environ, **self.env, **own}) as program:
             try:
-                reply, code = await self._exchange(program), await program.wait()
+                reply, code = await self._converse(ctx, program)
             except TurnFailed as failed:  # raised again outside: the block's nursery would wrap it
                 failure = failed
         if failure is not None:
@@ -92,17 +93,29 @@ class ScheduledCommand(msgspec.Struct, frozen=True):
             raise TurnFailed(ended_badly(self.argv[0], code, program.tail or reply))
         return reply
 
-    async def _exchange(self, program: Program) -> str:
+    async def _converse(self, ctx: Context, program: Program) -> tuple[str, int]:
+        speech, code = Speech(ctx), None
+        try:
+            reply, code = await self._exchange(program, speech), await program.wait()
+        finally:
+            if code != 0:
+                await speech.flush()
+        return reply, code
+
+    async def _exchange(self, program: Program, speech: Speech) -> str:
         output, more = bytearray(), False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(feed, program, self.input.encode()))
+            nursery.start_soon(speech.serve)
             while chunk := await self._read(program):
-                more = more or len(output) + len(chunk) > self.output_bytes
-                output += chunk[: self.output_bytes - len(output)]
+                kept = chunk[: self.output_bytes - len(output)]
+                more = more or len(kept) < len(chunk)
+                output += kept
+                speech.hear(kept)
             nursery.cancel_scope.cancel()
         if chunk is None:
             raise TurnTimedOut(f"{self.argv[0]} wrote nothing for {self.silence_seconds:g} s (noOutputTimeoutSeconds)")
-        text = output.decode(errors="backslashreplace").strip("\n")
+        text = reply_of(output)
         return text[:MOST_KEPT_CHARS] + (CUT if more or len(text) > MOST_KEPT_CHARS else "")
 
     async def _read(self, program: Program) -> bytes | None:

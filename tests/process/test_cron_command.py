@@ -58,6 +58,13 @@ def test_how_it_fails_stands_in_the_log(system: System, argv: list[str], more: d
     assert any(part in entry["error"] for part in error.split("|"))
 
 
+def test_what_it_had_printed_when_its_time_was_over_is_kept(system: System):
+    entry = run(system, shell("echo so far; sleep 30"), timeoutSeconds=1)
+    assert entry["status"] == "error"
+    history = system.call("chat.history", {"sessionKey": entry["sessionKey"]})["messages"]
+    assert history[-1]["content"][0]["text"] == "so far"
+
+
 def test_more_output_than_is_kept_is_dropped_and_the_program_ends_well(system: System):
     entry = run(system, shell("yes | head -c 3000000"), outputMaxBytes=1000)
     assert entry["status"] == "ok"
