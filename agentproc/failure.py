@@ -13,6 +13,7 @@ import outcome
 import trio
 
 import agentproc
+from agentproc.limits import key_of
 from gateway import protocol
 
 FRAMES = 4
@@ -46,12 +47,12 @@ def limit_behind(error: BaseException) -> str | None:
     """The configured limit an error comes from, when this process has one of that kind."""
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return f"limits.openFiles: {soft} are allowed"
+        return f"{key_of('openFiles')}: {soft} are allowed"
     if isinstance(error, BlockingIOError) and _starts_a_process(error) and (allowed := processes_allowed()):
-        return f"limits.pids: {allowed} are allowed"
+        return f"{key_of('pids')}: {allowed} are allowed"
     if isinstance(error, MemoryError):
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-        return None if soft == resource.RLIM_INFINITY else "limits.memoryBytes"
+        return None if soft == resource.RLIM_INFINITY else key_of("memoryBytes")
     return None
 
 

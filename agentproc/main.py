@@ -23,6 +23,7 @@ from agentproc.builtin import reporter as _reporter
 from agentproc.builtin import scout as _scout
 from agentproc.builtin import survey as _survey
 from agentproc.heartbeat import Lifeline
+from agentproc.limits import set_keys
 from agentproc.rehearsal import carry_out_a_run
 from agentproc.runtimes import runtime_for
 from agentproc.runtimes.base import Broken, Runtime
@@ -75,6 +76,7 @@ async def _work(sock: socket.socket, assignment: Mapping[str, Any], runtime: Run
 
 def prepare(assignment: Mapping[str, Any]) -> Runtime:
     """Go to the agent's directory, tell its programs where the gateway is, and make its runtime."""
+    set_keys(assignment.get("limit_keys") or {})
     door = assignment["socket"]
     os.environ.setdefault("PEERGATE_RUNTIME_DIR", os.path.dirname(door))
     os.environ |= {

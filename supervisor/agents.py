@@ -248,6 +248,7 @@ class Agents:
                 gid=self.settings.uids.gid if self.settings.uids and uid is not None else None,
                 idle_seconds=settings.idle_seconds,
                 heartbeat_seconds=self.settings.heartbeat_seconds,
+                limit_keys=settings.limit_keys,
             )
         )
         crashpoint("supervisor.assign.after")

@@ -6,9 +6,9 @@ megabytes per process."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from supervisor.settings import AgentSettings
 from supervisor.trees import descendants
 
 SAMPLE_SECONDS = 2.0
@@ -23,16 +23,16 @@ class Usage:
     output: int = 0
 
 
-def over_limit(limits: Mapping[str, int], usage: Usage) -> str | None:
+def over_limit(settings: AgentSettings, usage: Usage) -> str | None:
     """The sentence that names the first limit exceeded, None when there is none."""
     for key, used, unit in (
         ("memoryBytes", usage.memory, "bytes of memory"),
         ("pids", usage.processes, "processes"),
         ("outputBytes", usage.output, "bytes of output"),
     ):
-        allowed = limits.get(key)
+        allowed = settings.limits.get(key)
         if allowed and used > allowed:
-            return f"limits.{key}: {used} {unit}, {allowed} allowed"
+            return f"{settings.limit_key(key)}: {used} {unit}, {allowed} allowed"
     return None
 
 

@@ -228,7 +228,7 @@ def warn_of_shares(resolved: Resolved, cgroups: Cgroups | None, log: Log) -> Non
     for name, agent in resolved.settings.agents.items():
         if "cpuPercent" in agent.limits:
             log.warning(
-                f"limits.cpuPercent of agent {name} is not held: no cpu controller of cgroup v2 is delegated to us",
+                f"{agent.limit_key('cpuPercent')} is not held: no cpu controller of cgroup v2 is delegated to us",
                 agent=name,
             )
 

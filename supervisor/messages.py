@@ -291,7 +291,8 @@ class Assign(Message):
     door once.
 
     `runtime` is the agent's runtime as configured. `uid`/`gid` are None when everybody shares one uid. `limits` are
-    the configured ones."""
+    the configured ones, `limit_keys` says of each there is where it is written, or would be; None from a supervisor
+    that does not know."""
 
     spawn: str
     agent: str
@@ -306,6 +307,7 @@ class Assign(Message):
     gid: int | None = None
     idle_seconds: float = 60.0
     heartbeat_seconds: float = 5.0
+    limit_keys: dict[str, str] | None = None
 
 
 class TicketPlease(Message):

@@ -54,15 +54,20 @@ class UidRange:
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
     """What a worker of one agent is started with. `limits` holds only those that are set, under their configured
-    names."""
+    names; `limit_keys` says of each there is where it is written, or would be."""
 
     runtime: dict[str, Any]
     cwd: str | None = None
     workspace: str | None = None
     env: dict[str, str] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    limit_keys: dict[str, str] = field(default_factory=dict)
     subprocess_gateway: bool = True
     idle_seconds: float = 60.0
+
+    def limit_key(self, name: str) -> str:
+        """The configuration key of a limit, in full where it is known."""
+        return self.limit_keys.get(name, f"limits.{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,7 @@ def _agent(values: dict[str, Any]) -> AgentSettings:
         workspace=values.get("workspace"),
         env=values.get("env") or {},
         limits={name: limit for name, limit in (values.get("limits") or {}).items() if limit is not None},
+        limit_keys=values.get("limitKeys") or {},
         subprocess_gateway=values.get("subprocessGateway", True),
         idle_seconds=values.get("idleSeconds", 60.0),
     )

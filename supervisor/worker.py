@@ -122,16 +122,21 @@ class Worker:
 
     def judge(self) -> str | None:
         """Which limit it is over, if any."""
-        return over_limit(self.settings.limits, measure(self.entry.pid, self.printed))
+        return over_limit(self.settings, measure(self.entry.pid, self.printed))
 
     async def _bury(self) -> Exit:
         """The leader is dead and not yet reaped, so its number is still its own: end what it left, then reap it."""
         self._complain(await self._left_behind())
         end = await reaped(self.entry.pidfd)
+        if end.signal == signal.SIGXCPU:
+            seconds = self.settings.limits.get("cpuSeconds")
+            most = f"{seconds} s allowed" if seconds else "the machine's own limit"
+            self.reason = f"{self.settings.limit_key('cpuSeconds')}: {most}"
         if self.cgroup is not None:
             if end.signal == signal.SIGKILL and self.cgroup.ran_out_of_memory():
                 allowed = self.settings.limits.get("memoryBytes")
-                self.reason = self.reason or f"limits.memoryBytes: the kernel ended it, {allowed} bytes are allowed"
+                key = self.settings.limit_key("memoryBytes")
+                self.reason = self.reason or f"{key}: the kernel ended it, {allowed} bytes are allowed"
             self.cgroup.remove()
         return end
 

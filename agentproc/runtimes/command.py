@@ -17,12 +17,12 @@ import trio
 
 from agentproc.context import Context
 from agentproc.failure import cut
+from agentproc.limits import MOST_OUTPUT_BYTES, key_of, output_limit
 from agentproc.runtimes.base import TurnFailed, TurnTimedOut
 from agentproc.runtimes.jsonl import Conversation
 from agentproc.runtimes.process import Program, open_program
 from agentproc.runtimes.speech import Speech, reply_of
 
-DEFAULT_OUTPUT_BYTES = 768 * 1024
 TAIL_CHARS = 1500
 
 
@@ -34,14 +34,14 @@ class CommandRuntime(msgspec.Struct, frozen=True):
     env: Mapping[str, str] = msgspec.field(default_factory=dict)
     timeout_seconds: float | None = None
     protocol: str = "text"
-    output_bytes: int = DEFAULT_OUTPUT_BYTES
+    output_bytes: int = MOST_OUTPUT_BYTES
 
     @classmethod
     def configured(cls, spec: Mapping[str, Any], output_bytes: int | None = None) -> CommandRuntime:
         """From an agent's `runtime` section."""
         return cls(
             tuple(spec["argv"]), spec.get("cwd"), spec.get("env") or {}, spec.get("timeoutSeconds") or None,
-            spec.get("protocol") or "text", min(output_bytes or DEFAULT_OUTPUT_BYTES, DEFAULT_OUTPUT_BYTES),
+            spec.get("protocol") or "text", min(output_bytes or MOST_OUTPUT_BYTES, MOST_OUTPUT_BYTES),
         )  # fmt: skip
 
     async def run_turn(self, ctx: Context) -> str | None:
@@ -50,9 +50,8 @@ class CommandRuntime(msgspec.Struct, frozen=True):
         with trio.CancelScope(deadline=trio.current_time() + (self.timeout_seconds or float("inf"))) as limit:
             reply = await self._run(ctx)
         if limit.cancelled_caught:
-            raise TurnTimedOut(
-                f"{self.argv[0]} did not finish within {self.timeout_seconds:g} s (runtime.timeoutSeconds)"
-            )
+            key = f"agents.entries.{ctx.agent_id}.runtime.timeoutSeconds"
+            raise TurnTimedOut(f"{self.argv[0]} did not finish within {self.timeout_seconds:g} s ({key})")
         return reply
 
     async def _run(self, ctx: Context) -> str | None:
@@ -98,9 +97,8 @@ class CommandRuntime(msgspec.Struct, frozen=True):
                 output += chunk
             nursery.cancel_scope.cancel()
         if len(output) > self.output_bytes:
-            raise TurnFailed(
-                f"{self.argv[0]} wrote more than {self.output_bytes} bytes (limits.outputBytes); it was ended"
-            )
+            limit = output_limit(self.output_bytes)
+            raise TurnFailed(f"{self.argv[0]} wrote more than {limit}; it was ended")
         return reply_of(output)
 
     def _environment(self, ctx: Context) -> dict[str, str]:
@@ -129,6 +127,6 @@ def ended_badly(name: str, code: int, last_words: str) -> str:
     """How a program ended, in words that show the last of its own."""
     how = f"exited with code {code}" if code > 0 else f"was ended by {_name_of(-code)}"
     if code == -signal.SIGXCPU:
-        how += " (limits.cpuSeconds)"
+        how += f" ({key_of('cpuSeconds')})"
     words = cut(last_words[-TAIL_CHARS:])
     return f"{name} {how}" + (f"; its last lines:\n{words}" if words else "; it wrote nothing")

@@ -24,6 +24,7 @@ from typing import Any
 import trio
 
 from agentproc.context import ActionFailed, Begun, Context, ToolRefused
+from agentproc.limits import output_limit
 from agentproc.runtimes import lines
 from agentproc.runtimes.base import TurnFailed
 from agentproc.runtimes.lines import Ack, Done, Failed, Invoke, Once, Reply, Say, Steer
@@ -91,7 +92,7 @@ class Conversation:
             for line in whole:
                 await self._take(nursery, line)
             if len(buffer) > self._limit:
-                raise TurnFailed(f"the program wrote a line of more than {self._limit} bytes (limits.outputBytes)")
+                raise TurnFailed(f"the program wrote a line of more than {output_limit(self._limit)}")
         await self._take(nursery, buffer)
 
     async def _take(self, nursery: trio.Nursery, text: bytes) -> None:

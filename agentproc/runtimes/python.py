@@ -18,6 +18,7 @@ import trio
 from agentproc import trees
 from agentproc.context import Context
 from agentproc.failure import describe
+from agentproc.limits import key_of
 from agentproc.runtimes.base import TurnFailed
 
 _log = logging.getLogger("agentproc.python")
@@ -61,7 +62,8 @@ class PythonRuntime:
         if self._output_bytes is not None and isinstance(reply, str):
             size = len(reply.encode("utf-8", "surrogatepass"))
             if size > self._output_bytes:
-                raise TurnFailed(f"a reply of {size} bytes, {self._output_bytes} are allowed (limits.outputBytes)")
+                allowed = f"{self._output_bytes} are allowed ({key_of('outputBytes')})"
+                raise TurnFailed(f"a reply of {size} bytes, {allowed}")
         return reply
 
 

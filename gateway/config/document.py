@@ -35,13 +35,14 @@ class OuterDoor(Part, frozen=True):
 
 
 class AgentPart(Part, frozen=True):
-    """What the supervisor needs to start one agent's workers."""
+    """What the supervisor needs to start one agent's workers. `limit_keys`: where each of the limits is written."""
 
     runtime: Runtime
     cwd: str | None
     workspace: str | None
     env: dict[str, str]
     limits: Limits
+    limit_keys: dict[str, str]
     subprocess_gateway: bool
     idle_seconds: int
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
+from gateway.config.agent_settings import Limits
 from gateway.config.document import AgentPart, Operators, OuterDoor, Resolved, SupervisorPart
 from gateway.config.loader import Loaded
 from gateway.config.problem import ConfigError, Problem, did_you_mean
@@ -23,6 +24,7 @@ from gateway.config.settings import Settings
 
 OPERATOR: tuple[Scope, ...] = ("operator.read", "operator.write")
 """What the word `operator` gives a foreign uid; more must be named scope by scope."""
+_LIMITS = Limits.__struct_encode_fields__
 
 
 class Host(Struct, frozen=True):
@@ -110,6 +112,7 @@ def _agent_part(settings: Settings, agent_id: str) -> AgentPart:
         workspace=settings.workspace_of(agent_id),
         env=agent.env,
         limits=settings.limits_of(agent_id),
+        limit_keys={name: settings.limit_key(agent_id, name) for name in _LIMITS},
         subprocess_gateway=settings.subprocess_gateway_of(agent_id),
         idle_seconds=settings.agents.defaults.idle_seconds,
     )

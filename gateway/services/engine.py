@@ -28,7 +28,7 @@ from gateway.services.ports import Publisher, Supervisor
 from gateway.services.run_state import Event, State
 from gateway.services.timers import Timers
 from gateway.services.unheard import Unheard
-from gateway.services.workers import Seat, Workers, how_it_ended, limit_in
+from gateway.services.workers import Seat, Workers, how_it_ended, is_over_limit
 from gateway.store import sessions
 from gateway.store.database import Database
 from supervisor.messages import Exited
@@ -271,12 +271,10 @@ class Engine:
             # A worker that left in peace and had not said a word took the run as it was about to leave: nothing was
             # begun.
             unused = message.code == 0 and not run.heard
-            limit = limit_in(message)
-            key = f"; the key is {self.settings.limit_key(run.agent, limit)}" if limit else ""
-            why = f"its worker {how_it_ended(message)}{key}"
+            why = f"its worker {how_it_ended(message)}"
             repeatable = unused or endings.is_repeatable(run.agent, self.settings)
             stopped = seat.stopped or self.draining is not None
-            self._lose(run, Loss(why, repeatable, over_limit=limit is not None, blameless=stopped))
+            self._lose(run, Loss(why, repeatable, over_limit=is_over_limit(message), blameless=stopped))
         elif run.state is State.STARTING:
             self.workers.summon(run.agent, run.session)
 

@@ -6,6 +6,7 @@ asked for. Only a process that lives has a seat: what is still heard of one whos
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
@@ -34,6 +35,9 @@ STOP_GRACE_SECONDS = 2.0
 MAX_EXITS = 256
 """Exits remembered. What may still be heard of a dead worker (the answer to a spawn, the rest of a greeting, a call
 that was read before its connection was ended) is heard a turn of the event loop or two later: a few would do."""
+
+LIMIT = re.compile(r"(agents\.\S+\.)?limits\.\w+: ")
+"""How a reason begins that names a limit."""
 
 
 class Seat(msgspec.Struct, eq=False):
@@ -288,18 +292,15 @@ class Workers:
 
 def how_it_ended(message: Exited) -> str:
     """An exit in words."""
-    if message.signal == signal.SIGXCPU:
-        return "used up its processor time (limits.cpuSeconds)"
     how = f"was ended by signal {message.signal}" if message.signal is not None else f"exited with code {message.code}"
+    if message.signal == signal.SIGXCPU:
+        how = "used up its processor time"
     return f"{how} ({message.reason})" if message.reason else how
 
 
-def limit_in(message: Exited) -> str | None:
-    """The limit a worker was ended for, as its key is called; None when it ended for another reason."""
-    if message.signal == signal.SIGXCPU:
-        return "cpuSeconds"
-    head, _, rest = message.reason.partition(":")
-    return head.removeprefix("limits.") if rest and head.startswith("limits.") else None
+def is_over_limit(message: Exited) -> bool:
+    """Whether a worker was ended for a limit: then the reason begins with its key."""
+    return message.signal == signal.SIGXCPU or LIMIT.match(message.reason) is not None
 
 
 def _retry_seconds(tries: int) -> float:

@@ -121,7 +121,9 @@ async def test_a_flood_of_output_ends_the_run_and_the_program(tmp_path: Path):
 
 
 async def test_a_program_that_takes_too_long_is_ended():
-    with pytest.raises(TurnTimedOut, match=r"/bin/sh did not finish within 0.2 s \(runtime.timeoutSeconds\)"):
+    with pytest.raises(
+        TurnTimedOut, match=r"/bin/sh did not finish within 0.2 s \(agents.entries.main.runtime.timeoutSeconds\)"
+    ):
         await run(sh("sleep 60", timeoutSeconds=0.2))
 
 

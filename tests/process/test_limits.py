@@ -117,14 +117,14 @@ def wait(system: System, run_id: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("agent", "state", "words"),
     [
-        ("memory", "failed", ["limits.memoryBytes: ", "67108864 allowed", "agents.entries.memory.limits.memoryBytes"]),
-        ("pids", "failed", ["limits.pids: ", "6 allowed", "agents.entries.pids.limits.pids"]),
-        ("files", "failed", ["Too many open files", "limits.openFiles: 100 are allowed"]),
-        ("cpu", "failed", ["limits.cpuSeconds", "agents.entries.cpu.limits.cpuSeconds"]),
+        ("memory", "failed", ["agents.entries.memory.limits.memoryBytes: ", "67108864 allowed"]),
+        ("pids", "failed", ["agents.entries.pids.limits.pids: ", "6 allowed"]),
+        ("files", "failed", ["Too many open files", "agents.entries.files.limits.openFiles: 100 are allowed"]),
+        ("cpu", "failed", ["processor time", "agents.entries.cpu.limits.cpuSeconds: 1 s allowed"]),
         ("wall", "timed_out", ["longer than 6 s", "agents.entries.wall.limits.wallSeconds"]),
         ("silent", "timed_out", ["no sign of progress for 16 s", "agents.defaults.noProgressSeconds"]),
-        ("loud", "failed", ["limits.outputBytes: ", "20000 allowed", "agents.entries.loud.limits.outputBytes"]),
-        ("wordy", "failed", ["a reply of 30000 bytes, 20000 are allowed", "limits.outputBytes"]),
+        ("loud", "failed", ["agents.entries.loud.limits.outputBytes: ", "20000 allowed"]),
+        ("wordy", "failed", ["a reply of 30000 bytes, 20000 are allowed", "agents.entries.wordy.limits.outputBytes"]),
     ],
 )
 def test_a_run_over_its_limit_says_which(
@@ -154,7 +154,7 @@ def test_a_share_of_the_processor_is_held_by_the_kernel_or_said_not_to_be(system
     (worker,) = [row for row in system.ps("worker") if row.get("agentId") == "calm"]
     share = Path(f"{DEFAULT_ROOT}{own_group(worker['pid'])}/cpu.max")
     held = share.exists() and share.read_text().split() == ["150000", "100000"]
-    assert held != ("limits.cpuPercent of agent calm is not held: no cpu controller" in system.errors.read_text())
+    assert held != ("agents.entries.calm.limits.cpuPercent is not held: no cpu controller" in system.errors.read_text())
 
 
 def test_a_full_transcript_refuses_until_it_is_begun_anew(system: System, ended: dict[str, dict[str, Any]]):

@@ -77,5 +77,5 @@ def test_a_worker_without_descriptors_still_has_a_heart(system: System):
 def test_what_a_run_started_that_used_up_its_descriptors_ends_with_it(system: System):
     result = ran(system, "starter")
     assert result["state"] == "failed", result
-    assert "limits.openFiles: 40 are allowed" in result["error"]
+    assert "agents.entries.starter.limits.openFiles: 40 are allowed" in result["error"]
     eventually(lambda: not sleepers(), 5)

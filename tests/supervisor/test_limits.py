@@ -10,6 +10,7 @@ import pytest
 
 from supervisor.limits import Usage, anonymous_memory, measure, over_limit
 from supervisor.processes import Subject, rows
+from supervisor.settings import AgentSettings
 from tests.support.system import eventually
 
 
@@ -18,16 +19,18 @@ from tests.support.system import eventually
     [
         ({}, Usage(10**12, 10**6, 10**12), None),
         ({"memoryBytes": 100}, Usage(memory=100), None),
-        ({"memoryBytes": 100}, Usage(memory=101), "limits.memoryBytes: 101 bytes of memory, 100 allowed"),
+        ({"memoryBytes": 100}, Usage(memory=101), "{}.memoryBytes: 101 bytes of memory, 100 allowed"),
         ({"pids": 2}, Usage(processes=2), None),
-        ({"pids": 2}, Usage(processes=3), "limits.pids: 3 processes, 2 allowed"),
-        ({"outputBytes": 5}, Usage(output=6), "limits.outputBytes: 6 bytes of output, 5 allowed"),
+        ({"pids": 2}, Usage(processes=3), "{}.pids: 3 processes, 2 allowed"),
+        ({"outputBytes": 5}, Usage(output=6), "{}.outputBytes: 6 bytes of output, 5 allowed"),
         ({"openFiles": 1, "cpuSeconds": 1}, Usage(9, 9, 9), None),  # the kernel's business
-        ({"memoryBytes": 1, "pids": 1}, Usage(2, 2), "limits.memoryBytes: 2 bytes of memory, 1 allowed"),
+        ({"memoryBytes": 1, "pids": 1}, Usage(2, 2), "{}.memoryBytes: 2 bytes of memory, 1 allowed"),
     ],
 )
 def test_the_first_limit_exceeded_is_named(limits, usage, named):
-    assert over_limit(limits, usage) == named
+    place = "agents.entries.main.limits"
+    settings = AgentSettings({}, limits=limits, limit_keys={name: f"{place}.{name}" for name in limits})
+    assert over_limit(settings, usage) == (named and named.format(place))
 
 
 def test_a_tree_is_measured_and_listed_as_one():

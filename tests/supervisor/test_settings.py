@@ -26,19 +26,22 @@ from supervisor.settings import (
 from supervisor.spawn import SpawnTable
 
 LIMITS = {"pids": 3, "cpuSeconds": None}
+KEYS = {"pids": "agents.defaults.limits.pids", "cpuSeconds": "agents.entries.a.limits.cpuSeconds"}
 PART = {
     "spawnMethod": "exec", "warmSpares": 0, "stopSeconds": 3, "cgroup": "off", "heartbeatSeconds": 2,
     "operators": {"uids": [5], "gid": 7}, "foreign": {"1000": ["operator.read"]},
     "gateway": {"bind": "custom", "port": 8, "customBindHost": ["10.0.0.1", "::1"]},
     "uids": {"first": 10, "count": 2, "gid": 9}, "output": {"linesPerSecond": 1, "bytesPerSecond": 2},
     "logging": {"level": "debug", "file": "/x", "maxBytes": 3, "backups": 4},
-    "agents": {"a": {"runtime": {"type": "python"}, "cwd": "/c", "env": {"K": "V"}, "limits": LIMITS}},
+    "agents": {
+        "a": {"runtime": {"type": "python"}, "cwd": "/c", "env": {"K": "V"}, "limits": LIMITS, "limitKeys": KEYS},
+    },
 }  # fmt: skip
 
 
 def test_every_key_of_the_part_is_read():
     assert settings_from(PART) == Settings(
-        agents={"a": AgentSettings({"type": "python"}, cwd="/c", env={"K": "V"}, limits={"pids": 3})},
+        agents={"a": AgentSettings({"type": "python"}, cwd="/c", env={"K": "V"}, limits={"pids": 3}, limit_keys=KEYS)},
         spawn_method="exec",
         warm_spares=0,
         stop_seconds=3,
@@ -131,3 +134,9 @@ def test_a_sealed_document_is_read_whole_and_never_written():
             os.pwrite(descriptor, b"y", 0)
     finally:
         os.close(descriptor)
+
+
+def test_a_limit_is_named_by_the_key_it_is_written_under():
+    agent = settings_from(PART).agents["a"]
+    assert agent.limit_key("pids") == "agents.defaults.limits.pids"
+    assert AgentSettings({}).limit_key("pids") == "limits.pids"

@@ -43,15 +43,24 @@ def test_the_document_is_exactly_what_was_agreed():
         },
         "agents": {
             "defaults": {"idleSeconds": 9, "limits": {"pids": 5}},
-            "entries": {"a": {"cwd": "/a", "env": {"K": "v"}, "runtime": {"type": "command", "argv": ["cat"]}}},
+            "entries": {
+                "a": {
+                    "cwd": "/a",
+                    "env": {"K": "v"},
+                    "runtime": {"type": "command", "argv": ["cat"]},
+                    "limits": {"memoryBytes": 10**9},
+                }
+            },
         },
         "supervisor": {"uids": {"first": 70000, "count": 2, "gid": 70000}},
     }
     document = msgspec.json.decode(msgspec.json.encode(resolved(tree)))
     assert list(document) == ["source", "warnings", "supervisor", "settings"]
     assert (document["source"], document["warnings"]) == ("/etc/peergate/peergate.toml", ["a warning"])
-    limits = {"memoryBytes": None, "pids": 5, "openFiles": None, "cpuSeconds": None, "cpuPercent": None}
+    limits = {"memoryBytes": 10**9, "pids": 5, "openFiles": None, "cpuSeconds": None, "cpuPercent": None}
     limits |= {"wallSeconds": None}
+    written = {name: f"agents.defaults.limits.{name}" for name in [*limits, "outputBytes", "transcriptBytes"]}
+    written["memoryBytes"] = "agents.entries.a.limits.memoryBytes"
     runtime: dict[str, object] = {"type": "command", "argv": ["cat"], "cwd": None, "env": {}, "timeoutSeconds": None}
     assert document["supervisor"] == {
         "spawnMethod": "zygote",
@@ -72,6 +81,7 @@ def test_the_document_is_exactly_what_was_agreed():
                 "workspace": None,
                 "env": {"K": "v"},
                 "limits": {**limits, "outputBytes": None, "transcriptBytes": None},
+                "limitKeys": written,
                 "subprocessGateway": True,
                 "idleSeconds": 9,
             }

@@ -19,21 +19,19 @@ def tree(**limits):
     [
         (
             9,
-            "limits.memoryBytes: 2048 bytes of memory, 1024 allowed",
-            "its worker was ended by signal 9 (limits.memoryBytes: 2048 bytes of memory, 1024 allowed); "
-            "the key is agents.entries.main.limits.memoryBytes",
+            "agents.entries.main.limits.memoryBytes: 2048 bytes of memory, 1024 allowed",
+            "its worker was ended by signal 9 "
+            "(agents.entries.main.limits.memoryBytes: 2048 bytes of memory, 1024 allowed)",
         ),
         (
             9,
-            "limits.pids: 10 processes, 9 allowed",
-            "its worker was ended by signal 9 (limits.pids: 10 processes, 9 allowed); "
-            "the key is agents.defaults.limits.pids",
+            "agents.defaults.limits.pids: 10 processes, 9 allowed",
+            "its worker was ended by signal 9 (agents.defaults.limits.pids: 10 processes, 9 allowed)",
         ),
         (
             24,
-            "",
-            "its worker used up its processor time (limits.cpuSeconds); "
-            "the key is agents.entries.main.limits.cpuSeconds",
+            "agents.entries.main.limits.cpuSeconds: 5 s allowed",
+            "its worker used up its processor time (agents.entries.main.limits.cpuSeconds: 5 s allowed)",
         ),
     ],
 )
