@@ -28,12 +28,13 @@ class Speech:
         self._ctx = ctx
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._heard = trio.Event()
-        self._waiting: list[str] = []
+        self._fresh = bytearray()
+        self._held = ""
         self._begun = False
 
     def hear(self, chunk: bytes) -> None:
         """It printed more. Never waits."""
-        self._waiting.append(self._decoder.decode(chunk))
+        self._fresh += chunk
         self._heard.set()
 
     async def serve(self) -> None:
@@ -46,16 +47,16 @@ class Speech:
 
     async def flush(self) -> None:
         """Nothing more will be heard: say the rest. Never waits, so a cancelled turn can do it."""
-        self._waiting.append(self._decoder.decode(b"", final=True))
-        await self.say()
+        await self.say(final=True)
 
-    async def say(self) -> None:
+    async def say(self, *, final: bool = False) -> None:
         """Say what is heard, but for the beginning of a character and newlines nothing has followed yet. Never
         waits."""
-        text = "".join(self._waiting)
+        text = self._held + self._decoder.decode(bytes(self._fresh), final)
+        self._fresh.clear()
         text = text if self._begun else text.lstrip("\n")
         words = text.rstrip("\n")
-        self._waiting = [text[len(words) :]]
+        self._held = text[len(words) :]
         if words:
             self._begun = True
             await self._ctx.say(words)
