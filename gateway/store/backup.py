@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.store.examine import check, interrupted, open_to_look
+from gateway.store.examine import APPLICATION_ID, check, interrupted, open_to_look
 from gateway.store.faults import room
 
 STEP_PAGES = 2048
@@ -82,13 +82,16 @@ def not_made(target: Path, error: sqlite3.Error) -> BackupFailed:
 @contextmanager
 def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
     """An empty file beside `target` (0600) that gets its name when the block ends well, and goes away when it does
-    not. Raises BackupFailed."""
+    not. `force`: also the name of an earlier copy, but of no other file, so that a slip costs nobody his /etc/passwd.
+    Raises BackupFailed."""
     if not target.parent.is_dir():
         raise NoPlace(f"{target.parent} is no directory; make it first, or name a file elsewhere")
     if target.is_dir():
         raise NoPlace(f"{target} is a directory; name a file in it")
     if target.exists() and not force:
         raise _taken(target)
+    if target.exists() and not _may_go(target):
+        raise NoPlace(f"{target} is no database of peergate's, and --force overwrites nothing else; name another file")
     _clear_away(target)
     part = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns():x}.part")
     try:
@@ -101,6 +104,15 @@ def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
     finally:
         for left in (part, *(part.with_name(part.name + end) for end in ("-journal", "-wal", "-shm"))):
             left.unlink(missing_ok=True)
+
+
+def _may_go(target: Path) -> bool:
+    """Whether a file is empty, or begins as a database of ours does (https://www.sqlite.org/fileformat.html, 1.3)."""
+    if not target.is_file():
+        return False
+    with target.open("rb") as file:
+        head = file.read(100)
+    return not head or (head.startswith(b"SQLite format 3\0") and int.from_bytes(head[68:72], "big") == APPLICATION_ID)
 
 
 def _fill(origin: sqlite3.Connection, part: Path, step: Callable[[int, int], None], source: str) -> int:

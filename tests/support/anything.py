@@ -19,7 +19,7 @@ from gateway.protocol.frames import MSGPACK, Broadcast, Codec, Response
 MAIN = "agent:main:main"
 WORDS = [
     "", " ", "main", MAIN, "agent:main:none", "agent:other:main", "agent:main:subagent:kid", ":", "hello", "x" * 700,
-    "\0", "/tmp/a\0b", f"/{'x' * 700}", "/nonexistent/x", "../../etc/passwd", "/new", "/reset hi", "/stop", "\u202e\n",
+    "\0", "/tmp/a\0b", f"/{'x' * 700}", "/nonexistent/x", "../../none/x", "/new", "/reset hi", "/stop", "\u202e\n",
     "Ā", "%", "'", "9" * 30, "-1", "wss://[x", "ws://x:99999999", "http://a@b", "wss://℀", "2030-01-01T00:00:00Z",
     "20m", "* * * * *", "Europe/Berlin", "operator.read", "node", "operator", "list", "wait", "get", "add", "update",
     "remove", "run", "runs", "wake", "status", "done", "failed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -54,11 +55,14 @@ def everybody(worker: Worker) -> list[tuple[str, Principal, Codec]]:
     ]
 
 
-def params_of(chance: Chance, method: str, run: Assignment) -> Any:
-    """By chance, but so that calls get past the first look now and then."""
+def params_of(chance: Chance, method: str, run: Assignment, folder: Path) -> Any:
+    """By chance, but so that calls get past the first look now and then, and that no file is written but in
+    `folder`."""
     params = chance.value(ALL[method])
     if not isinstance(params, dict):
         return params
+    if isinstance(path := params.get("path"), str) and path.startswith("/"):
+        params["path"] = f"{folder}/{path.replace('/', '_')}"
     if method == "tools.invoke":
         params["name"] = name = chance.one_of([*TOOLS])
         params["args"] = chance.value(TOOLS[name])
@@ -72,9 +76,10 @@ def params_of(chance: Chance, method: str, run: Assignment) -> Any:
 class Storm:
     """All the calls of one seed. `wrong` is what the log says of a fault of ours, with the call before it."""
 
-    def __init__(self, seed: int, box: Box, log: pytest.LogCaptureFixture) -> None:
+    def __init__(self, seed: int, box: Box, folder: Path, log: pytest.LogCaptureFixture) -> None:
         self._chances = {codec.name: Chance(seed, codec) for codec in (MSGPACK, JSON)}
         self._router = Router(HANDLERS, box.services, refused=lambda note: None)
+        self._folder = folder
         self._log = log
         self.count = 0
         self.wrong: list[object] = []
@@ -82,7 +87,7 @@ class Storm:
     async def call(self, peer: Anybody, method: str, run: Assignment) -> None:
         chance = self._chances[peer.codec.name]
         try:
-            raw = peer.codec.encode_value(params_of(chance, method, run))
+            raw = peer.codec.encode_value(params_of(chance, method, run, self._folder))
         except (TypeError, ValueError, RecursionError):
             return  # it could not even be sent
         self.count += 1
@@ -102,7 +107,7 @@ async def test_whatever_is_called_with_is_answered_and_breaks_nothing(seed, tmp_
     async with open_box(tmp_path, tree={"agents": {"entries": {"main": {}, "other": {}}}}) as box:
         worker = await finished_turn(box, "hello", "hi")
         await box.spawn("kid")
-        storm = Storm(seed, box, caplog)
+        storm = Storm(seed, box, tmp_path, caplog)
         async with trio.open_nursery() as nursery:
             peers = [Anybody(*one, nursery) for one in everybody(worker)]
             for peer in peers:

@@ -80,16 +80,36 @@ def test_a_backup_is_one_file_that_any_sqlite_reads(tmp_path: Path):
 
 def test_a_file_that_is_there_is_only_replaced_when_told_so(tmp_path: Path):
     source, target = database_of(tmp_path / "peergate.db", 10), tmp_path / "old.db"
-    target.write_text("precious")
+    copy(database_of(tmp_path / "other.db", 3), target)
     with pytest.raises(BackupFailed, match=r"exists already.*--force"):
         copy(source, target)
-    assert target.read_text() == "precious"
+    assert rows(target) == 3
+    copy(source, target, force=True)
+    assert rows(target) == 10
+    target.write_bytes(b"")
     copy(source, target, force=True)
     assert rows(target) == 10
     with pytest.raises(BackupFailed, match="is the database itself"):
         copy(source, source, force=True)
     with pytest.raises(BackupFailed, match="is no directory"):
         copy(source, tmp_path / "nowhere" / "x.db")
+
+
+@pytest.mark.parametrize("theirs", ["text", "another program's database", "pipe"])
+def test_a_file_that_is_no_copy_of_ours_is_not_replaced_whatever_is_told(tmp_path: Path, theirs: str):
+    source, target = database_of(tmp_path / "peergate.db", 10), tmp_path / "theirs"
+    if theirs == "pipe":
+        os.mkfifo(target)
+    elif theirs == "text":
+        target.write_text("root:x:0:0:root:/root:/bin/bash\n")
+    else:
+        with contextlib.closing(sqlite3.connect(target)) as db:
+            db.execute("CREATE TABLE precious (x)")
+    before = target.stat()
+    with pytest.raises(BackupFailed, match="is no database of peergate's"):
+        copy(source, target, force=True)
+    assert target.stat().st_ino == before.st_ino
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["peergate.db", "theirs"]
 
 
 @pytest.mark.parametrize("length", [250, 300])
