@@ -26,7 +26,7 @@ DATABASE = "peergate.db"
     "peergate backup --force latest.db && peergate restore latest.db",
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--force", is_flag=True, help="Replace FILE, an earlier copy.")
 def backup(run: Invocation, file: Path, force: bool) -> None:
     """Copy the database to FILE, complete as of now and checked, while everything goes on. Without a running system
     the database in the state directory is copied.
@@ -89,7 +89,7 @@ def _restore(source: Path, path: Path) -> dict[str, Any]:
 
 @command("recover", "peergate recover saved.db && peergate restore saved.db")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--force", is_flag=True, help="Replace FILE, an earlier copy.")
 def recover(run: Invocation, file: Path, force: bool) -> None:
     """Save what can be read of a damaged database to FILE, which `restore` then takes. Only while nothing runs; the
     damaged database is only read.

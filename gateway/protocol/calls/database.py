@@ -7,7 +7,8 @@ from gateway.protocol.calls.row import Params, Result, Row
 
 
 class DatabaseBackup(Params, frozen=True):
-    """`path` is absolute, on the gateway's machine; the gateway writes it, as its own uid. `force` replaces an earlier copy, and nothing else."""
+    """`path` is absolute, on the gateway's machine; the gateway writes it, as its own uid. `force` replaces an earlier
+    copy, and nothing else."""
 
     path: str
     force: bool = False
