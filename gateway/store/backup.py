@@ -21,6 +21,9 @@ from gateway.store.faults import room
 STEP_PAGES = 2048
 """Pages between two looks at whether to go on: 8 MB, some 10 ms."""
 
+_WITHOUT_LOG = b"\1\1"
+"""The write and read version in the header of a database that is not in WAL mode."""
+
 
 class BackupFailed(Exception):
     """There is no backup; the text says why. A file that was there before is still there."""
@@ -56,10 +59,7 @@ def copy(
     take it from, which stays the caller's; a commit makes that copy begin anew. Raises BackupFailed."""
     began = time.monotonic()
     try:
-        if target.exists() and source.exists() and target.samefile(source):
-            raise NoPlace(f"{target} is the database itself; name another file")
-        if why := interrupted(source):
-            raise BackupFailed(f"{target} was not made: {why}")
+        check_source(source, target)
         with fresh_file(target, force=force) as part:
             with contextlib.nullcontext(opened) if opened else _as_of_now(source) as origin:
                 schema = _fill(origin, part, step, str(source))
@@ -69,6 +69,14 @@ def copy(
     except OSError as error:  # a name that is too long, a directory that may not be entered
         raise NoPlace(f"{target} could not be written: {error}") from error
     return Copied(str(target), size, schema, time.monotonic() - began)
+
+
+def check_source(source: Path, target: Path) -> None:
+    """Raises BackupFailed where `source` is what would be overwritten, or a restore of it was interrupted."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise NoPlace(f"{target} is the database itself; name another file")
+    if why := interrupted(source):
+        raise BackupFailed(f"{target} was not made: {why}")
 
 
 def not_made(target: Path, error: sqlite3.Error) -> BackupFailed:
@@ -91,7 +99,7 @@ def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
     if target.exists() and not force:
         raise _taken(target)
     if target.exists() and not _may_go(target):
-        raise NoPlace(f"{target} is no database of peergate's, and --force overwrites nothing else; name another file")
+        raise NoPlace(f"{target} is no copy of a peergate database; --force overwrites nothing else, name another file")
     _clear_away(target)
     part = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns():x}.part")
     try:
@@ -107,12 +115,14 @@ def fresh_file(target: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _may_go(target: Path) -> bool:
-    """Whether a file is empty, or begins as a database of ours does (https://www.sqlite.org/fileformat.html, 1.3)."""
+    """Whether a file is empty, or begins as a copy of ours does (https://www.sqlite.org/fileformat.html, 1.3). The
+    database of some system begins otherwise: it has a log beside it, which a new file in its place would be given."""
     if not target.is_file():
         return False
     with target.open("rb") as file:
         head = file.read(100)
-    return not head or (head.startswith(b"SQLite format 3\0") and int.from_bytes(head[68:72], "big") == APPLICATION_ID)
+    ours = head.startswith(b"SQLite format 3\0") and int.from_bytes(head[68:72], "big") == APPLICATION_ID
+    return not head or (ours and head[18:20] == _WITHOUT_LOG)
 
 
 def _fill(origin: sqlite3.Connection, part: Path, step: Callable[[int, int], None], source: str) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.store.backup import BackupFailed, fresh_file, not_made
-from gateway.store.examine import check, interrupted, open_to_look
+from gateway.store.backup import BackupFailed, NoPlace, check_source, fresh_file, not_made
+from gateway.store.examine import check, open_to_look
 from gateway.store.faults import is_damage
 from gateway.store.migrate import migrate
 
@@ -37,9 +37,8 @@ class Salvaged(msgspec.Struct, frozen=True):
 def salvage(source: Path, target: Path, *, force: bool = False) -> Salvaged:
     """Save every row of `source` that can be read into a new database `target`; runs whose message is lost end there
     as interrupted. Raises BackupFailed, also when not even the list of tables can be read."""
-    if why := interrupted(source):
-        raise BackupFailed(f"{target} was not made: {why}")
     try:
+        check_source(source, target)
         with fresh_file(target, force=force) as part, contextlib.closing(open_to_look(source)) as old:
             with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as new:
                 told = _save(old, new)
@@ -48,6 +47,8 @@ def salvage(source: Path, target: Path, *, force: bool = False) -> Salvaged:
         if is_damage(error):
             raise BackupFailed(f"nothing of {source} can be read ({error}); only a backup helps") from error
         raise not_made(target, error) from error
+    except OSError as error:  # a name that is too long, a directory that may not be entered
+        raise NoPlace(f"{target} could not be written: {error}") from error
 
 
 def _save(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[dict[str, int], int]:

@@ -95,18 +95,20 @@ def test_a_file_that_is_there_is_only_replaced_when_told_so(tmp_path: Path):
         copy(source, tmp_path / "nowhere" / "x.db")
 
 
-@pytest.mark.parametrize("theirs", ["text", "another program's database", "pipe"])
+@pytest.mark.parametrize("theirs", ["text", "another program's database", "another system's database", "pipe"])
 def test_a_file_that_is_no_copy_of_ours_is_not_replaced_whatever_is_told(tmp_path: Path, theirs: str):
     source, target = database_of(tmp_path / "peergate.db", 10), tmp_path / "theirs"
     if theirs == "pipe":
         os.mkfifo(target)
     elif theirs == "text":
         target.write_text("root:x:0:0:root:/root:/bin/bash\n")
+    elif theirs == "another system's database":
+        database_of(target, 3)
     else:
         with contextlib.closing(sqlite3.connect(target)) as db:
             db.execute("CREATE TABLE precious (x)")
     before = target.stat()
-    with pytest.raises(BackupFailed, match="is no database of peergate's"):
+    with pytest.raises(BackupFailed, match="is no copy of a peergate database"):
         copy(source, target, force=True)
     assert target.stat().st_ino == before.st_ino
     assert sorted(path.name for path in tmp_path.iterdir()) == ["peergate.db", "theirs"]

@@ -91,6 +91,22 @@ def test_the_commands_a_damaged_database_is_refused_with_work(tmp_path: Path):
     db.close()
 
 
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+def test_the_damaged_database_is_never_overwritten(tmp_path: Path, journal: str):
+    path = filled(tmp_path / "peergate.db")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA journal_mode = {journal}")
+    before = path.stat()
+    with pytest.raises(BackupFailed, match="is the database itself"):
+        salvage(path, path, force=True)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_name_that_is_too_long_is_said_to_be(tmp_path: Path):
+    with pytest.raises(BackupFailed, match=r"could not be written: .*File name too long"):
+        salvage(filled(tmp_path / "peergate.db"), tmp_path / ("x" * 300))
+
+
 def test_a_run_whose_message_is_lost_ends(tmp_path: Path):
     path = tmp_path / "peergate.db"
     db, _ = open_writing(path)

@@ -36,7 +36,7 @@ def test_a_file_that_is_no_backup_is_refused_without_commands_about_the_database
 @pytest.mark.parametrize("name", ["backup", "recover"])
 def test_a_place_where_no_file_can_be_made_is_named_with_what_to_do_and_nothing_else(peergate: Shell, name: str):
     (peergate.home / "notes").write_text("precious")
-    assert peergate(name, "--force", str(peergate.home / "notes")).err.endswith("nothing else; name another file\n")
+    assert peergate(name, "--force", str(peergate.home / "notes")).err.endswith("nothing else, name another file\n")
     assert peergate(name, str(peergate.home / "old.db")).code == 0
     taken = peergate(name, str(peergate.home / "old.db"))
     assert taken.code == 1
