@@ -23,9 +23,19 @@ SLACK_SECONDS = 3.0
 """How much longer than the time for the reply a command waits for the answer that there was none."""
 TAKEN_SECONDS = 30.0
 """How long a command waits for a message to be on disk that waits for nothing else."""
+
+
+def _no_empty_key(_: click.Context, __: click.Parameter, key: str | None) -> str | None:
+    """A script whose variable is unset would have each of its messages taken for the first."""
+    if key is not None and not key.strip():
+        raise Usage("--key is empty", fix="leave it out, or name the key an earlier call told")
+    return key
+
+
 again = click.option(
-    "--key", metavar="KEY", help="The key of a call that was not answered: made again, it counts once."
-)
+    "--key", metavar="KEY", callback=_no_empty_key,
+    help="The key of a call that was not answered: made again, it counts once.",
+)  # fmt: skip
 acting = click.option(
     "--session-key", "acting_as", metavar="SESSION", shell_complete=names.sessions,
     help="Act as this session (operators only).",

@@ -93,6 +93,14 @@ def test_what_nobody_answered_can_be_asked_for_again_and_counts_once(peergate: S
     assert [call["idempotencyKey"] for call in door.calls("tools.invoke") + door.calls("agent")] == [key] * 3
 
 
+@pytest.mark.parametrize("words", [("send", "main", "x"), ("send", "main", "x", "--wait"), ("spawn", "x")])
+def test_a_key_that_is_empty_is_refused_and_nothing_asked(peergate: Shell, words: tuple[str, ...]):
+    with FakeDoor(peergate.runtime, {}) as door:
+        told = peergate(*words, "--key", "")
+    assert (told.code, door.calls("tools.invoke"), door.calls("agent")) == (2, [], [])
+    assert told.err.startswith("peergate: --key is empty\n")
+
+
 def test_a_refusal_begins_with_what_is_wrong_and_not_with_the_name_on_the_wire(peergate: Shell):
     def refuse(_: dict[str, Any]) -> Any:
         raise No("INVALID_REQUEST", "message must not be empty")
