@@ -36,6 +36,7 @@ class Tab:
 
 @pytest.fixture
 def tab(peergate: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tab:
+    monkeypatch.setattr("supervisor.cli.names.SECONDS", 30)  # a machine that is busy offers the same
     return Tab(peergate, monkeypatch, capsys)
 
 
