@@ -87,6 +87,8 @@ def send(
     target = agent if named else words[0]
     text = given.message(words[-1])
     if to_the_end:
+        if no_wait or acting_as:
+            raise Usage("--wait goes with neither --no-wait nor --session-key")
         _turn(run, target, text, key)
         return
     where = {"label": label} if target is None else {"sessionKey": session_key(target)}

@@ -101,6 +101,14 @@ def test_a_key_that_is_empty_is_refused_and_nothing_asked(peergate: Shell, words
     assert told.err.startswith("peergate: --key is empty\n")
 
 
+@pytest.mark.parametrize("more", [("--no-wait",), ("--session-key", "scout")])
+def test_a_turn_that_is_waited_for_is_the_callers_own(peergate: Shell, more: tuple[str, ...]):
+    with FakeDoor(peergate.runtime, {}) as door:
+        told = peergate("send", "main", "x", "--wait", *more)
+    assert (told.code, door.calls("agent"), door.calls("tools.invoke")) == (2, [], [])
+    assert "--wait goes with neither --no-wait nor --session-key" in told.err
+
+
 def test_a_refusal_begins_with_what_is_wrong_and_not_with_the_name_on_the_wire(peergate: Shell):
     def refuse(_: dict[str, Any]) -> Any:
         raise No("INVALID_REQUEST", "message must not be empty")
