@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -30,4 +31,5 @@ def give_memory_back() -> bool:
 def raise_descriptor_limit() -> None:
     """As many descriptors as we may have: one per connection, and 10,000 may be idle."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(OSError, ValueError):  # fs.nr_open was lowered below it meanwhile: what there is must do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

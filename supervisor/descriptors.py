@@ -15,7 +15,8 @@ def raise_limit() -> None:
     """The soft limit becomes the hard one; call it once, at the start."""
     _given[:] = [resource.getrlimit(resource.RLIMIT_NOFILE)]
     _, hard = _given[0]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(OSError, ValueError):  # fs.nr_open was lowered below it meanwhile: what there is must do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def give_limit(pid: int) -> None:

@@ -4,6 +4,7 @@ weight."""
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from gateway.config import Resolved
 from gateway.control import SupervisorLink, Taken
 from gateway.main import Gateway, policy_of
 from gateway.protocol import scopes
-from gateway.resources import give_memory_back, own_weight
+from gateway.resources import give_memory_back, own_weight, raise_descriptor_limit
 from gateway.services.admission import accept_all
 from gateway.services.work import NewMessage
 from gateway.stopping import Stop
@@ -88,6 +89,16 @@ def test_it_knows_its_own_weight():
     rss, pss, descriptors = own_weight()
     assert rss >= pss > 1_000_000
     assert descriptors > 2
+
+
+def test_a_hard_limit_the_kernel_would_not_give_again_stops_no_start(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")  # above fs.nr_open
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    raise_descriptor_limit()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 
 def test_what_lies_free_between_blocks_in_use_goes_back_to_the_kernel():
