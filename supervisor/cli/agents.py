@@ -84,6 +84,10 @@ _agents.add_command(list_agents)
 _agents.add_command(_holding("stop", "stopped", "End an agent's workers; its queued runs wait for the next message."))
 _agents.add_command(_holding("restart", "restarted", "End an agent's workers and start them again for queued runs."))
 _agents.add_command(
-    _holding("quarantine", "in quarantine", "End an agent's workers and start none until it is released.")
+    _holding(
+        "quarantine",
+        "in quarantine",
+        "End an agent's workers and start none until it is released, also after a restart.",
+    )
 )
 _agents.add_command(_holding("release", "released", "Let a quarantined agent work again."))

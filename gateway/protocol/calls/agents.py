@@ -71,6 +71,11 @@ ROWS = (
     Row("models.list", scopes.READ, "Models in use.", ModelsList),
     Row("agents.stop", scopes.ADMIN, "End an agent's workers; its queued runs wait for the next message.", OneAgent),
     Row("agents.restart", scopes.ADMIN, "End an agent's workers and start them again for queued runs.", OneAgent),
-    Row("agents.quarantine", scopes.ADMIN, "End an agent's workers and start none until it is released.", OneAgent),
+    Row(
+        "agents.quarantine",
+        scopes.ADMIN,
+        "End an agent's workers and start none until it is released, also after a restart.",
+        OneAgent,
+    ),
     Row("agents.release", scopes.ADMIN, "Let a quarantined agent work again.", OneAgent),
 )
