@@ -24,7 +24,12 @@ from supervisor.cli.output import print_json
 @click.argument("method", required=False)
 @click.argument("params", required=False, default="{}")
 @click.option(
-    "--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds to wait for the answer."
+    "--timeout",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for the answer.",
 )
 @click.option("--methods", is_flag=True, help="List the methods this caller may use.")
 def call(run: Invocation, method: str | None, params: str, timeout: float, methods: bool) -> None:

@@ -78,7 +78,12 @@ def _signal(pidfd: int, pid: int, number: signal.Signals) -> None:
 
 @command("stop", "peergate stop", "peergate stop --timeout 60")
 @click.option(
-    "--timeout", type=click.FloatRange(0), default=STOP_SECONDS, show_default=True, help="Seconds to wait for its end."
+    "--timeout",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    default=STOP_SECONDS,
+    show_default=True,
+    help="Seconds to wait for its end.",
 )
 @click.option("--now", is_flag=True, help="Do not wait for turns under way: signal twice.")
 def stop(run: Invocation, timeout: float, now: bool) -> None:
@@ -102,7 +107,7 @@ def _ended(pidfd: int, seconds: float) -> bool:
 
 @command("reload", "peergate reload", "peergate config validate && peergate reload")
 @click.option(
-    "--timeout", type=click.FloatRange(0), default=RELOAD_SECONDS, show_default=True,
+    "--timeout", type=click.FloatRange(0), metavar="SECONDS", default=RELOAD_SECONDS, show_default=True,
     help="Seconds to wait for what becomes of it; 0: do not wait.",
 )  # fmt: skip
 def reload(run: Invocation, timeout: float) -> None:

@@ -54,7 +54,12 @@ class Invitation:
 @click.argument("place", metavar="[URL|CODE]", required=False)
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until somebody there has decided.")
 @click.option(
-    "--timeout", type=click.IntRange(1, 86_400), default=WAIT_SECONDS, show_default=True, help="Seconds to wait."
+    "--timeout",
+    type=click.IntRange(1, 86_400),
+    metavar="SECONDS",
+    default=WAIT_SECONDS,
+    show_default=True,
+    help="Seconds to wait.",
 )
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="Ask for this as well (may be given again).")
 def pair(run: Invocation, place: str | None, wait: bool, timeout: int, scopes: tuple[str, ...]) -> None:

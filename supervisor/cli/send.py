@@ -53,11 +53,18 @@ acting = click.option(
 )
 @click.argument("target", required=False, shell_complete=names.sessions)
 @click.argument("message", required=False)
-@click.option("--agent", shell_complete=names.agents, help="Instead of TARGET: this agent's main session.")
+@click.option(
+    "--agent", metavar="AGENT", shell_complete=names.agents, help="Instead of TARGET: this agent's main session."
+)
 @click.option("--label", help="Instead of TARGET: the session with this label.")
 @click.option("--message", "-m", "option", help="Instead of MESSAGE.")
 @click.option(
-    "--timeout", type=click.IntRange(0, 86_400), default=30, show_default=True, help="Seconds to wait for the reply."
+    "--timeout",
+    type=click.IntRange(0, 86_400),
+    metavar="SECONDS",
+    default=30,
+    show_default=True,
+    help="Seconds to wait for the reply.",
 )
 @click.option("--no-wait", is_flag=True, help="Return as soon as the message is on disk.")
 @click.option("--wait", "to_the_end", is_flag=True, help="Run a turn and wait until it has ended (operators only).")
