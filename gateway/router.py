@@ -24,9 +24,9 @@ from gateway.auth.ratelimit import retry_after
 from gateway.auth.writebudget import MAX_CALLS, WINDOW_MS, WriteBudget, payer_of
 from gateway.protocol import scopes
 from gateway.protocol.calls import ROWS
-from gateway.protocol.calls.row import Row, instead_of
+from gateway.protocol.calls.row import Row, choices_of, instead_of
 from gateway.protocol.errors import ErrorShape, Refusal, forbidden, invalid, unavailable
-from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request, malformed_text, unexpected_member
+from gateway.protocol.frames import MALFORMED, MSGPACK, Codec, Request, malformed_text, unexpected_member, wrong_choice
 from gateway.protocol.limits import MAX_IN_FLIGHT
 from gateway.services.later import Later
 from supervisor.crashpoints import crashpoint
@@ -292,9 +292,14 @@ def _decode(row: Row, request: Request, codec: Codec) -> Any:
         return (row.decoder if codec is MSGPACK else row.json_decoder).decode(request.params)
     except MALFORMED as error:
         # OpenClaw's clients compare this text too; only ours are told more.
-        name = unexpected_member(error) if codec is MSGPACK else None
-        hint = f"; {instead_of(name, row.params)}" if name is not None else ""
+        hint = _hint(error, row) if codec is MSGPACK else ""
         raise invalid(f"invalid {row.name} params: {malformed_text(error)}{hint}") from None
+
+
+def _hint(error: Exception, row: Row) -> str:
+    if (name := unexpected_member(error)) is not None:
+        return f"; {instead_of(name, row.params)}"
+    return f"; {choices_of(name, row.params)}" if (name := wrong_choice(error)) is not None else ""
 
 
 def _reserve(peer: Peer, id: str) -> None:

@@ -76,6 +76,7 @@ MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowEr
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?P<place>.*)`)?")
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`(?: - at `\$(?P<place>.*)`)?")
+_CHOICE = re.compile(r"Invalid enum value .* - at `\$\.(?P<name>\w+)`", re.DOTALL)
 
 
 def malformed_text(error: Exception) -> str:
@@ -94,6 +95,13 @@ def unexpected_member(error: Exception) -> str | None:
     """The name of a member too many at the root of what somebody sent, or None when something else is wrong."""
     found = _UNKNOWN.fullmatch(str(error))
     return found["name"] if found and found["place"] is None else None
+
+
+def wrong_choice(error: Exception) -> str | None:
+    """The name of the member at the root that has none of the values it may have, or None when something else is
+    wrong."""
+    found = _CHOICE.fullmatch(str(error))
+    return found["name"] if found else None
 
 
 def _pointer(place: str | None) -> str:

@@ -265,10 +265,10 @@ class Runs:
         self, *, unfinished: bool = False, limit: int = 100, offset: int = 0, **wanted: str | None
     ) -> list[RunSnapshot]:
         """Newest first, texts cut at 2000 characters. `wanted`: columns of the store and what they must be, unless that
-        is None; what is on disk follows within 50 ms."""
+        is None; what is on disk follows within 50 ms. Of whatever waits for a worker, what it waits for."""
         filters = {name: value for name, value in wanted.items() if value is not None}
         found = self._database.read(lambda db: runs.page(db, filters, limit, offset, unfinished=unfinished))
-        return [self._seen(run) for run in found]
+        return [self._with_cause(self._seen(run)) for run in found]
 
     def counts(self) -> dict[str, int]:
         """Unfinished runs by state."""
@@ -278,6 +278,17 @@ class Runs:
         """Why the result of this sub-agent's run waits longer than it should for the parent, or None."""
         told = self.snapshot(announce_id(run_id)) if self._engine.board.get(announce_id(run_id)) else None
         return told.waits if told else None
+
+    def _with_cause(self, seen: RunSnapshot) -> RunSnapshot:
+        active = self._engine.board.get(seen.run_id)
+        if (
+            active is None
+            or seen.waits
+            or active.host is not None
+            or active.state not in (State.QUEUED, State.STARTING)
+        ):
+            return seen
+        return msgspec.structs.replace(seen, waits=self._engine.unheard.cause(active, since=False))
 
     def _seen(self, record: RunRecord) -> RunSnapshot:
         active = self._engine.board.get(record.id)

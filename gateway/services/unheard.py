@@ -73,9 +73,11 @@ class Unheard:
         self._tell(run, self._sentence(run))
 
     def _sentence(self, run: Active) -> str:
-        return f"waits for {run.session} longer than {self._limit_ms(run)} ms ({KEY}): {self._cause(run)}"
+        why = self.cause(run, since=True)
+        return f"waits for {run.session} longer than {self._limit_ms(run)} ms ({KEY}): {why}"
 
-    def _cause(self, run: Active) -> str:
+    def cause(self, run: Active, *, since: bool) -> str:
+        """What a run that no worker has waits for; `since`: also since when, which is one more look at the disk."""
         engine = self._engine
         if (held := engine.holds.why(run.agent)) is not None:
             return held
@@ -87,8 +89,10 @@ class Unheard:
             return engine.workers.cause(run.session)
         current = engine.board.current(run.session)
         if current is not None:
-            return f"its session is busy with the run {current.id}{self._since(current.id)}"
+            return f"its session is busy with the run {current.id}{self._since(current.id) if since else ''}"
         used, cap = engine.lanes.load(run.lane)
+        if used < cap:
+            return "an older message of the same sender to its session waits in another lane"
         key = "maxConcurrent" if run.lane == "main" else "subagents.maxConcurrent"
         return f"the lane {run.lane} is full ({used} of {cap}, agents.defaults.{key})"
 

@@ -187,10 +187,11 @@ def count_unfinished(db: sqlite3.Connection, sessions: Sequence[str]) -> dict[st
 def page(
     db: sqlite3.Connection, filters: dict[str, Any], limit: int, offset: int, *, unfinished: bool = False
 ) -> list[RunRecord]:
-    """Newest first, texts cut; `filters` are columns and the values they must have."""
+    """Newest first, texts cut; `filters` are columns and the values they must have. `unfinished`: only those, and what
+    is at work before what is queued."""
     where = " AND ".join([*(f"{name} = ?" for name in filters), *(["ended_at IS NULL"] if unfinished else [])]) or "1"
     # By +seq, for in the order of seq the few that have not ended are looked for among all there ever were.
-    order = "+seq" if unfinished else "seq"
+    order = "state = 'queued', +seq" if unfinished else "seq"
     sql = f"{_PREVIEW} WHERE {where} ORDER BY {order} DESC LIMIT ? OFFSET ?"
     return _records(db.execute(sql, (*filters.values(), limit, offset)))
 

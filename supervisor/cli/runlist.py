@@ -33,7 +33,7 @@ _BELOW = ("SESSION", "WAITS FOR, OR HOW IT FAILED")
 @click.option("--state", type=click.Choice(get_args(RunState)), help="Only those in this state.")
 @click.option("-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
 def runs(run: Invocation, session: str | None, agent: str | None, state: str | None, limit: int) -> None:
-    """List runs: those that have not ended, then the others, the latest first.
+    """List runs: those at work, then what waits for a worker, then what has ended, the latest first.
 
     --json prints {runs: [{runId, sessionKey, agentId, state, lane, attempt, createdAt, startedAt, endedAt, text, error,
     stopReason, waits, …}]}."""
@@ -45,7 +45,8 @@ def runs(run: Invocation, session: str | None, agent: str | None, state: str | N
         check_agent(run.doors, agent)
     if not found and key:
         check_session(run.doors, key)
-    run.answer({"runs": found}, lambda: runs_text(found))
+    more = "\n(there are more: -n)" if len(found) == limit else ""
+    run.answer({"runs": found}, lambda: f"{runs_text(found)}{more}")
 
 
 def _runs(doors: Sequence[str], filters: Mapping[str, Any], limit: int) -> list[Mapping[str, Any]]:

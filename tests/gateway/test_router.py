@@ -164,6 +164,24 @@ def test_a_parameter_there_is_not_is_answered_with_those_there_are(method: str, 
     assert peer.error.message == f"invalid {method} params: at root: unexpected property '{name}'"
 
 
+@pytest.mark.parametrize(
+    ("method", "params", "hint"),
+    [
+        (
+            "runs.list",
+            {"state": "bogus"},
+            "allowed: queued, starting, running, waiting, done, failed, timed_out, aborted, ",
+        ),
+        ("cron.list", {"sortBy": "x" * 1000}, "allowed: nextRunAtMs, updatedAtMs, name"),
+        ("cron.update", {"id": "1", "patch": {"wakeMode": "x"}}, "patch"),
+    ],
+)
+def test_a_value_there_is_not_is_answered_with_those_there_are(method: str, params: dict[str, Any], hint: str):
+    peer = Listener(operator())
+    make_router(None, **{method.replace(".", "__"): lambda call: None}).dispatch(peer, request(method, params))
+    assert hint in peer.error.message
+
+
 def test_of_very_many_parameters_some_are_named():
     many = msgspec.defstruct("Many", [(f"p{number:02}", int, 0) for number in range(30)], bases=(Params,), frozen=True)
     told = instead_of("p300", cast(type[Params], many))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 
@@ -46,6 +46,13 @@ def instead_of(name: str, params: type[Params]) -> str:
     near = difflib.get_close_matches(name[:MAX_GUESSED_CHARS], known, n=1)
     more = f", and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
     return f"{f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(known[:MAX_NAMED]) or 'none'}{more}"
+
+
+def choices_of(name: str, params: type[Params]) -> str:
+    """What somebody is told whose parameter has none of the values it may have."""
+    kind = next(field.type for field in msgspec.structs.fields(params) if field.encode_name == name)
+    choices = [one for part in (kind, *get_args(kind)) for one in get_args(part) if isinstance(one, str)]
+    return f"allowed: {', '.join(dict.fromkeys(choices))}"
 
 
 class Nothing(Params, frozen=True):

@@ -104,3 +104,21 @@ async def test_runs_are_listed_by_agent_and_those_that_go_on_by_themselves(box):
     assert await listed(unfinished=True, limit=2) == ["scouting", "two"]
     assert await listed(unfinished=True, agentId="main") == ["two"]
     assert await listed(agentId="main", state="done") == ["one"]
+
+
+async def test_a_list_of_runs_says_what_each_waits_for(box):
+    slots = box.services.settings.agents.defaults.max_concurrent
+    for number in range(slots):
+        await box.send("work", f"agent:main:s{number}", run_id=f"work-{number}")
+        await box.take(f"agent:main:s{number}")
+    await box.send("more", "agent:main:s0", run_id="more")
+    await box.send("elsewhere", "agent:main:x", run_id="elsewhere")
+    await box.send("for the scout", "agent:scout:main", run_id="scouting")
+    box.services.agents.quarantined("scout", True, "it loops")
+    told = (await Caller(box.services).ask("runs.list", unfinished=True))["runs"]
+    assert [(one["runId"], one.get("waits")) for one in told] == [
+        *((f"work-{number}", None) for number in reversed(range(slots))),  # who works comes first
+        ("scouting", "agent scout is in quarantine (it loops); to release it: peergate agents release scout"),
+        ("elsewhere", f"the lane main is full ({slots} of {slots}, agents.defaults.maxConcurrent)"),
+        ("more", "its session is busy with the run work-0"),
+    ]
