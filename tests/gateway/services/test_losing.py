@@ -10,9 +10,10 @@ import trio
 import trio.testing
 
 from gateway.control import SpawnRefused
+from gateway.protocol.calls.worker import Assignment
 from gateway.protocol.errors import Refusal
 from supervisor.messages import Exited
-from tests.support.engine import Worker, finished_turn, open_box, settings_from
+from tests.support.engine import Box, Worker, finished_turn, open_box, settings_from
 
 MAIN = "agent:main:main"
 
@@ -201,10 +202,10 @@ async def test_messages_wait_for_an_agent_in_quarantine_and_new_ones_are_refused
         worker.die(code=0)
 
 
-async def test_a_run_that_is_leased_as_its_agent_is_held_goes_on_and_is_not_begun_again(box, mock_clock, nursery):
-    for text in ("one", "two"):
-        await box.send(text)
-    worker, taken, held = await box.hire(), [], threading.Event()
+async def being_leased(box: Box, nursery: trio.Nursery) -> tuple[Worker, list[Assignment], threading.Event]:
+    """The main session's worker asks for its run, on a disk that takes the lease when the event is set; what it is then
+    given."""
+    worker, taken, held = await box.hire(), list[Assignment](), threading.Event()
 
     async def take() -> None:
         taken.append(await worker.next())
@@ -212,6 +213,13 @@ async def test_a_run_that_is_leased_as_its_agent_is_held_goes_on_and_is_not_begu
     box.services.database.post(lambda db: held.wait(20))
     nursery.start_soon(take)
     await trio.testing.wait_all_tasks_blocked()
+    return worker, taken, held
+
+
+async def test_a_run_that_is_leased_as_its_agent_is_held_goes_on_and_is_not_begun_again(box, mock_clock, nursery):
+    for text in ("one", "two"):
+        await box.send(text)
+    worker, taken, held = await being_leased(box, nursery)
     box.services.agents.quarantined("main", True, "it loops")
     held.set()
     await box.settle()
@@ -229,14 +237,7 @@ async def test_who_was_begun_in_the_place_of_a_run_being_leased_waits_until_that
     await box.send("second", "agent:scout:main", lane="cron", sender="cron")  # so that the lane is asked before main's
     await box.send("one")
     await box.send("news", lane="cron", sender="cron")
-    worker, taken, held = await box.hire(), [], threading.Event()
-
-    async def take() -> None:
-        taken.append(await worker.next())
-
-    box.services.database.post(lambda db: held.wait(20))
-    nursery.start_soon(take)
-    await trio.testing.wait_all_tasks_blocked()
+    worker, taken, held = await being_leased(box, nursery)
     box.services.agents.quarantined("main", True, "it loops")
     box.services.agents.quarantined("main", False, "")
     assert box.services.engine.board.current(MAIN).id == "news"
