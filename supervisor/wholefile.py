@@ -7,7 +7,7 @@ import os
 
 def replace_file(path: str, text: str, *, mode: int, durable: bool) -> None:
     """Put this text in the place of a file; `durable`: it is on the disk when this returns. Blocks for as long as the
-    disk takes. Raises OSError; the old file then stands."""
+    disk takes. Raises OSError; the old file then stands, unless it is the directory that could not be synced."""
     temporary = f"{path}.{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:

@@ -268,7 +268,7 @@ class Runs:
         is None; what is on disk follows within 50 ms. Of whatever waits for a worker, what it waits for."""
         filters = {name: value for name, value in wanted.items() if value is not None}
         found = self._database.read(lambda db: runs.page(db, filters, limit, offset, unfinished=unfinished))
-        return [self._with_cause(self._seen(run)) for run in found]
+        return [self._seen(run, always=True) for run in found]
 
     def counts(self) -> dict[str, int]:
         """Unfinished runs by state."""
@@ -279,21 +279,10 @@ class Runs:
         told = self.snapshot(announce_id(run_id)) if self._engine.board.get(announce_id(run_id)) else None
         return told.waits if told else None
 
-    def _with_cause(self, seen: RunSnapshot) -> RunSnapshot:
-        active = self._engine.board.get(seen.run_id)
-        if (
-            active is None
-            or seen.waits
-            or active.host is not None
-            or active.state not in (State.QUEUED, State.STARTING)
-        ):
-            return seen
-        return msgspec.structs.replace(seen, waits=self._engine.unheard.cause(active, since=False))
-
-    def _seen(self, record: RunRecord) -> RunSnapshot:
+    def _seen(self, record: RunRecord, *, always: bool = False) -> RunSnapshot:
         active = self._engine.board.get(record.id)
         if active is None or record.ended_at is not None:
             return snapshot_of(record)
         seen = snapshot_of(record, str(active.state))
-        why = self._engine.unheard.why(active, record.created_at)
+        why = self._engine.unheard.why(active, record.created_at, always=always)
         return msgspec.structs.replace(seen, waits=why) if why else seen

@@ -55,14 +55,17 @@ class Unheard:
         """It waits no longer, or its message went another way."""
         self._engine.timers.clear(("announce", run_id))
 
-    def why(self, run: Active, queued_at: float) -> str | None:
-        """Why a run waits for its agent; of an announcement, why it still waits when that takes longer than it may."""
+    def why(self, run: Active, queued_at: float, *, always: bool = False) -> str | None:
+        """Why a run waits for its agent; of an announcement, why it still waits when that takes longer than it may.
+        `always`: what any run waits for that no worker has, also when all is as it should be."""
         if run.host is not None or run.state not in (State.QUEUED, State.STARTING):
             return None
         if run.kind != "announce":
-            return self._engine.holds.why(run.agent)
-        overdue = self._engine.clock() - queued_at >= self._limit_ms(run)
-        return self._sentence(run) if overdue and run.attempt == 0 else None
+            told = self._engine.holds.why(run.agent)
+        else:
+            overdue = run.attempt == 0 and self._engine.clock() - queued_at >= self._limit_ms(run)
+            told = self._sentence(run) if overdue else None
+        return told or (self._cause(run, since=False) if always else None)
 
     def _limit_ms(self, run: Active) -> int:
         settings = self._engine.settings
@@ -73,11 +76,11 @@ class Unheard:
         self._tell(run, self._sentence(run))
 
     def _sentence(self, run: Active) -> str:
-        why = self.cause(run, since=True)
+        why = self._cause(run, since=True)
         return f"waits for {run.session} longer than {self._limit_ms(run)} ms ({KEY}): {why}"
 
-    def cause(self, run: Active, *, since: bool) -> str:
-        """What a run that no worker has waits for; `since`: also since when, which is one more look at the disk."""
+    def _cause(self, run: Active, *, since: bool) -> str:
+        """`since`: also since when, which is one more look at the disk."""
         engine = self._engine
         if (held := engine.holds.why(run.agent)) is not None:
             return held
