@@ -22,6 +22,7 @@ import msgspec
 
 from gateway.auth.origin import parse_address
 from gateway.config.gateway_settings import Tls
+from gateway.store.backup import sync
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -168,7 +169,7 @@ def write_pair(place: Place, cert: bytes, key: bytes) -> None:
     _beside(place.cert).replace(place.cert)
     _beside(place.key).replace(place.key)
     for directory in {place.cert.parent, place.key.parent}:
-        _sync(directory)
+        sync(directory)
 
 
 def finish_writing(place: Place) -> None:
@@ -204,14 +205,6 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
