@@ -20,7 +20,7 @@ def program(script: str, **more: Any) -> dict[str, Any]:
 
 HALF = r"printf '\n\nhalf an answ\303\251r\n'; exec sleep 60"
 KEPT = "half an answér"
-HUNGRY = "import time\nprint('half an answér', flush=True)\nheld = bytearray(200 << 20)\ntime.sleep(60)"
+HUNGRY = "import time\nprint('half an answér', flush=True)\ntime.sleep(1)\nheld = bytearray(200 << 20)\ntime.sleep(60)"
 WAIT = 'while ! [ -e "$(dirname "$PEERGATE_SOCKET")/%s" ]; do sleep 0.05; done'
 ENTRIES = {
     "wall": program(HALF, limits={"wallSeconds": 3}),
